@@ -1,0 +1,5 @@
+"""``python -m services.tenant``"""
+
+from services.tenant.main import main
+
+main()

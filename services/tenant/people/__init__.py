@@ -1,0 +1,1 @@
+"""People: one record per human, whatever surface they sign in on."""

@@ -1,0 +1,139 @@
+"""Tenants in MongoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from services.tenant.models import DomainTaken, SlugTaken, Tenant, words_of
+from services.tenant.scope import Scope
+from shared.contracts.tenant import BillingContact, DomainState
+from shared.errors import StaleVersion
+from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
+from shared.paging import Page, decode_cursor, encode_cursor
+
+INDEXES: Mapping[str, Sequence[Index]] = {
+    "tenants": [
+        Index([("slug", 1)], {"unique": True}),
+        # Sparse, because a tenant without domains must not collide with another.
+        Index([("domains.name", 1)], {"unique": True, "sparse": True}),
+        Index([("partner", 1), ("slug", 1)]),
+        Index([("status", 1), ("slug", 1)]),
+        Index([("plan", 1), ("slug", 1)]),
+        Index([("words", 1), ("slug", 1)]),
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFilter:
+    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug."""
+
+    status: str | None = None
+    plan: str | None = None
+    partner: str | None = None
+    q: str | None = None
+
+    def as_query(self) -> dict[str, str]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+class TenantRepository:
+    """The collection ``tenants``; every read names its scope."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._tenants = mongo.db["tenants"]
+
+    async def find(self, *, scope: Scope, slug: str, tx: Transaction | None = None) -> Tenant | None:
+        """Return the tenant if it exists within ``scope``."""
+        row = await self._tenants.find_one({"$and": [{"slug": slug}, _within(scope)]}, session=tx)
+        return None if row is None else _from(row)
+
+    async def page(self, *, scope: Scope, only: TenantFilter, limit: int, cursor: str | None = None) -> Page[Tenant]:
+        """Return tenants within ``scope`` by slug."""
+        query = only.as_query()
+        after = decode_cursor(cursor, query, (str,))
+        conditions = [_within(scope), *_conditions(only)]
+        if after is not None:
+            conditions.append({"slug": {"$gt": after[0]}})
+        rows = await self._tenants.find({"$and": conditions}).sort("slug", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
+        return Page([_from(row) for row in rows[:limit]], more)
+
+    async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
+        """Return how many tenants within ``scope`` have each status."""
+        pipeline = [{"$match": _within(scope)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
+        return {row["_id"]: row["n"] async for row in await self._tenants.aggregate(pipeline)}
+
+    async def insert(self, tenant: Tenant, tx: Transaction) -> None:
+        """Store a new tenant.
+
+        Raises:
+            SlugTaken, DomainTaken: the unique index says so, whatever was read before.
+        """
+        try:
+            await self._tenants.insert_one({"_id": tenant.id, **_document(tenant)}, session=tx)
+        except DuplicateKey as error:
+            raise _taken(error) from error
+
+    async def save(self, before: Tenant, after: Tenant, tx: Transaction) -> None:
+        """Replace ``before`` by ``after``.
+
+        Raises:
+            StaleVersion: somebody changed the tenant since ``before`` was read.
+            DomainTaken: a domain belongs to another tenant.
+        """
+        try:
+            result = await self._tenants.update_one(
+                {"_id": before.id, "version": before.version}, {"$set": _document(after)}, session=tx
+            )
+        except DuplicateKey as error:
+            raise _taken(error) from error
+        if result.matched_count == 0:
+            raise StaleVersion("read the tenant again and repeat the change")
+
+
+def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:
+    if "domains.name" in (error.details or {}).get("keyPattern", {}):
+        return DomainTaken("give a domain that no tenant uses")
+    return SlugTaken("choose another slug; slugs are never used twice")
+
+
+def _within(scope: Scope) -> Document:
+    if scope.everything:
+        return {}
+    alternatives: list[Document] = [{"slug": {"$in": sorted(scope.tenants)}}]
+    if scope.partner is not None:
+        alternatives.insert(0, {"partner": scope.partner})
+        if not scope.tenants:
+            return alternatives[0]
+    return {"$or": alternatives} if len(alternatives) > 1 else alternatives[0]
+
+
+def _conditions(only: TenantFilter) -> list[Document]:
+    exact: list[Document] = [
+        {name: value} for name, value in only.as_query().items() if name in {"status", "plan", "partner"}
+    ]
+    if only.q:
+        exact += [{"words": starts_with(word)} for word in words_of(only.q)] or [{"slug": None}]
+    return exact
+
+
+def _document(tenant: Tenant) -> Document:
+    document: Document = {
+        f.name: getattr(tenant, f.name) for f in fields(tenant) if f.name not in {"id", "domains", "billing"}
+    }
+    if tenant.domains:
+        document["domains"] = [domain.model_dump() for domain in tenant.domains]
+    document["billing"] = tenant.billing.model_dump()
+    document["words"] = words_of(tenant.name, tenant.slug)
+    return document
+
+
+def _from(row: Document) -> Tenant:
+    known: dict[str, Any] = {f.name: row[f.name] for f in fields(Tenant) if f.name in row}
+    known["id"] = row["_id"]
+    known["domains"] = tuple(DomainState.model_validate(d) for d in row.get("domains", ()))
+    known["billing"] = BillingContact.model_validate(row.get("billing", {}))
+    return Tenant(**known)

@@ -1,0 +1,144 @@
+"""What the tenant API takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from services.tenant.models import MAX_DOMAINS, MAX_SEATS, Tenant, parse_domain, parse_slug
+from services.tenant.service import NewTenant, is_plain_member
+from shared.auth import Person
+from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantStatus
+from shared.schemas import Email, Input, Prose, Text, Timestamp, View
+
+PlanKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$", description="Key of a plan.")]
+CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")]
+Seats = Annotated[int, Field(ge=1, le=MAX_SEATS)]
+
+
+class DomainInput(Input):
+    name: Annotated[str, Field(max_length=253)]
+    primary: bool = False
+
+
+class BillingInput(Input):
+    contact: Email | None = None
+    company: Text | None = None
+    address: Prose | None = None
+
+    def to_contact(self) -> BillingContact:
+        return BillingContact(contact=self.contact, company=self.company, address=self.address)
+
+
+class CreateTenant(Input):
+    """A new tenant; its partner is the caller's and cannot be named."""
+
+    slug: Annotated[str, Field(max_length=64)]
+    name: Text
+    plan: PlanKey
+    cycle: Cycle = "month"
+    currency: CurrencyCode = "EUR"
+    seats: Seats
+    domains: Annotated[list[DomainInput], Field(max_length=MAX_DOMAINS)] = Field(default_factory=list)
+    billing: BillingInput = Field(default_factory=BillingInput)
+
+    def to_command(self) -> NewTenant:
+        """Parse what a schema cannot say.
+
+        Raises:
+            Invalid: slug or domain, naming the field.
+        """
+        return NewTenant(
+            slug=parse_slug(self.slug),
+            name=self.name,
+            plan=self.plan,
+            cycle=self.cycle,
+            currency=self.currency,
+            seats=self.seats,
+            domains=tuple(
+                DomainState(name=parse_domain(d.name, f"domains.{i}.name"), primary=d.primary)
+                for i, d in enumerate(self.domains)
+            ),
+            billing=self.billing.to_contact(),
+        )
+
+
+class SuspendTenant(Input):
+    reason: Prose
+
+
+class DomainView(View):
+    name: str
+    primary: bool
+
+
+class BillingView(View):
+    contact: str | None
+    company: str | None
+    address: str | None
+
+
+class TenantSummary(View):
+    """What a plain member sees."""
+
+    slug: str
+    name: str
+    plan: str
+    status: TenantStatus
+
+
+class TenantView(View):
+    """A tenant."""
+
+    id: str
+    slug: str
+    name: str
+    plan: str
+    cycle: Cycle
+    currency: str
+    seats: int
+    domains: list[DomainView]
+    billing: BillingView
+    partner: str | None
+    status: TenantStatus
+    suspended_reason: str | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int
+
+
+class TenantList(View):
+    """A page of tenants by slug; ``counts`` are per status over the caller's whole scope, at most 5 s old."""
+
+    items: list[TenantView | TenantSummary]
+    next: str | None
+    counts: dict[str, int]
+
+
+def view_of(tenant: Tenant, reader: Person) -> TenantView | TenantSummary:
+    """Return what ``reader`` may see of a tenant in their scope."""
+    if is_plain_member(reader, tenant):
+        return TenantSummary(slug=tenant.slug, name=tenant.name, plan=tenant.plan, status=tenant.status)
+    return full_view(tenant)
+
+
+def full_view(tenant: Tenant) -> TenantView:
+    """Return all of a tenant."""
+    return TenantView(
+        id=tenant.id,
+        slug=tenant.slug,
+        name=tenant.name,
+        plan=tenant.plan,
+        cycle=tenant.cycle,
+        currency=tenant.currency,
+        seats=tenant.seats,
+        domains=[DomainView(name=d.name, primary=d.primary) for d in tenant.domains],
+        billing=BillingView(**tenant.billing.model_dump()),
+        partner=tenant.partner,
+        status=tenant.status,
+        suspended_reason=tenant.suspended_reason,
+        created_at=tenant.created_at,
+        updated_at=tenant.updated_at,
+        version=tenant.version,
+    )

@@ -1,0 +1,190 @@
+"""What can be done with tenants: each use case writes the new state and its event in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.tenant.models import Tenant, changes_between, one_primary, state_of
+from services.tenant.repository import TenantFilter, TenantRepository
+from services.tenant.scope import EVERYTHING, Scope
+from shared.actors import actor_of
+from shared.auth import Person
+from shared.clock import Clock
+from shared.contracts.envelope import Actor, Resource
+from shared.contracts.tenant import (
+    BillingContact,
+    Cycle,
+    DomainState,
+    TenantCreated,
+    TenantEvent,
+    TenantResumed,
+    TenantSuspended,
+)
+from shared.errors import InsufficientRole, NotFound, StaleVersion
+from shared.idempotency import IdempotencyClaim
+from shared.ids import new_id
+from shared.mongo import Transaction, Transactions
+from shared.outbox import Outbox
+from shared.paging import Page
+
+COUNTS_SECONDS = 5.0
+
+
+class TenantSuspendedForMembers(InsufficientRole):
+    code, title = "tenant_suspended", "This tenant is suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """What a partner says about a tenant to be; the partner itself comes from the caller."""
+
+    slug: str
+    name: str
+    plan: str
+    cycle: Cycle
+    currency: str
+    seats: int
+    domains: tuple[DomainState, ...]
+    billing: BillingContact
+
+
+class TenantService:
+    """Use cases of tenants."""
+
+    def __init__(self, tenants: TenantRepository, transactions: Transactions, outbox: Outbox, clock: Clock) -> None:
+        self._tenants = tenants
+        self._transactions = transactions
+        self._outbox = outbox
+        self._clock = clock
+        self._counts: dict[Scope, tuple[float, dict[str, int]]] = {}
+
+    async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Tenant:
+        """Create a tenant of the caller's partner.
+
+        Raises:
+            SlugTaken, DomainTaken: both are unique for ever and across tenants.
+        """
+        if caller.partner is None:
+            raise InsufficientRole("only people of a partner create tenants")
+        now = self._clock.now()
+        tenant = Tenant(
+            id=new_id(),
+            slug=new.slug,
+            name=new.name,
+            plan=new.plan,
+            cycle=new.cycle,
+            currency=new.currency,
+            seats=new.seats,
+            partner=caller.partner.slug,
+            status="active",
+            created_at=now,
+            updated_at=now,
+            domains=one_primary(new.domains),
+            billing=new.billing,
+        )
+
+        async def body(tx: Transaction) -> Tenant:
+            await self._tenants.insert(tenant, tx)
+            await self._outbox.add(tx, TenantCreated(**_about(actor_of(caller), None, tenant)))
+            return tenant
+
+        return await self._transactions.run(body, claim)
+
+    async def read(self, caller: Person, slug: str) -> Tenant:
+        """Return a tenant within the caller's scope.
+
+        Raises:
+            NotFound: it does not exist, or not for this caller.
+            TenantSuspendedForMembers: the caller is a plain member of a suspended tenant.
+        """
+        tenant = await self._tenants.find(scope=Scope.of(caller), slug=slug)
+        if tenant is None:
+            raise NotFound
+        if tenant.status == "suspended" and is_plain_member(caller, tenant):
+            raise TenantSuspendedForMembers("ask an administrator of your organisation")
+        return tenant
+
+    async def page(self, caller: Person, only: TenantFilter, limit: int, cursor: str | None) -> Page[Tenant]:
+        """Return a page of the tenants within the caller's scope, by slug."""
+        return await self._tenants.page(scope=Scope.of(caller), only=only, limit=limit, cursor=cursor)
+
+    async def counts(self, caller: Person) -> dict[str, int]:
+        """Return the number of tenants per status within the caller's scope, at most five seconds old."""
+        scope = Scope.of(caller)
+        now = time.monotonic()
+        known = self._counts.get(scope)
+        if known is None or now - known[0] > COUNTS_SECONDS:
+            self._counts = {s: entry for s, entry in self._counts.items() if now - entry[0] <= COUNTS_SECONDS}
+            known = (now, await self._tenants.count_by_status(scope=scope))
+            self._counts[scope] = known
+        return known[1]
+
+    async def suspend(
+        self, caller: Person, slug: str, reason: str, expected: int | None, claim: IdempotencyClaim
+    ) -> Tenant:
+        """Suspend a tenant; suspending twice is a no-op."""
+
+        def event(before: Tenant, after: Tenant) -> TenantEvent:
+            return TenantSuspended(**_about(actor_of(caller), before, after), reason=reason)
+
+        return await self._change(
+            slug, expected, claim, lambda tenant: tenant.suspend(reason, self._clock.now()), event
+        )
+
+    async def resume(self, caller: Person, slug: str, expected: int | None, claim: IdempotencyClaim) -> Tenant:
+        """Resume a suspended tenant; resuming twice is a no-op."""
+
+        def event(before: Tenant, after: Tenant) -> TenantEvent:
+            return TenantResumed(**_about(actor_of(caller), before, after))
+
+        return await self._change(slug, expected, claim, lambda tenant: tenant.resume(self._clock.now()), event)
+
+    async def _change(
+        self,
+        slug: str,
+        expected: int | None,
+        claim: IdempotencyClaim,
+        transition: Callable[[Tenant], Tenant],
+        event: Callable[[Tenant, Tenant], TenantEvent],
+        scope: Scope = EVERYTHING,
+    ) -> Tenant:
+        """Apply a pure transition to the current state; what changes nothing writes nothing."""
+
+        async def body(tx: Transaction) -> Tenant:
+            before = await self._tenants.find(scope=scope, slug=slug, tx=tx)
+            if before is None:
+                raise NotFound
+            if expected is not None and expected != before.version:
+                raise StaleVersion(f"the tenant is at version {before.version}: read it again")
+            after = transition(before)
+            if after is not before:
+                await self._tenants.save(before, after, tx)
+                await self._outbox.add(tx, event(before, after))
+            return after
+
+        return await self._transactions.run(body, claim)
+
+
+def is_plain_member(person: Person, tenant: Tenant) -> bool:
+    """Tell whether the caller sees ``tenant`` only as one of its members."""
+    if person.is_operator or (person.partner and person.partner.slug == tenant.partner):
+        return False
+    return person.tenants.get(tenant.slug) == "member"
+
+
+def _about(actor: Actor, before: Tenant | None, after: Tenant) -> dict[str, object]:
+    return {
+        "actor": actor,
+        "resource": Resource(
+            type="tenant",
+            id=after.slug,
+            name=after.name,
+            tenant_slug=after.slug,
+            partner_slug=after.partner,
+        ),
+        "version": after.version,
+        "state": state_of(after),
+        "changes": changes_between(before, after),
+    }

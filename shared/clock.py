@@ -1,0 +1,44 @@
+"""Time: aware UTC with milliseconds, because that is what BSON and the API keep."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where a use case gets its time from, so that a test can hand in its own."""
+
+    def now(self) -> datetime:
+        """Return the current moment: aware, UTC, truncated to milliseconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return to_milliseconds(datetime.now(UTC))
+
+
+def to_milliseconds(moment: datetime) -> datetime:
+    """Truncate to milliseconds in UTC, so that a value equals itself after a round trip through BSON."""
+    utc = moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Render as RFC 3339 in UTC with exactly three decimals: ``2026-11-22T12:00:00.000Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Parse an RFC 3339 date-time; the offset is required.
+
+    Raises:
+        ValueError: the text is no date-time or names no offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset: write it as 2026-11-22T12:00:00.000Z")
+    return to_milliseconds(moment)

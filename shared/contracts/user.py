@@ -1,0 +1,63 @@
+"""Events of people; the tenant service owns them. The types begin with ``user`` and ``platform``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from shared.contracts.envelope import Change, Contract, Event, Moment, Personal, PersonResource
+
+PersonStatus = Literal["inviting", "invited", "active", "inactive"]
+PartnerRoleName = Literal["owner", "staff"]
+TenantRoleName = Literal["admin", "member"]
+
+
+class PartnerRoleState(Contract):
+    slug: str
+    role: PartnerRoleName
+
+
+class UserState(Contract):
+    """The full public state of a person after a change.
+
+    Attributes:
+        tenants: tenant slug → role.
+    """
+
+    id: str
+    email: Personal[str]
+    name: Personal[str]
+    platform_admin: bool
+    partner: PartnerRoleState | None
+    tenants: dict[str, TenantRoleName]
+    status: PersonStatus
+    created_at: Moment
+    version: int
+
+
+class UserChanges(Contract):
+    """Fields of a person before and after; a field that did not change is absent."""
+
+    email: Change[Personal[str]] | None = None
+    name: Change[Personal[str]] | None = None
+    platform_admin: Change[bool] | None = None
+    partner: Change[PartnerRoleState] | None = None
+    tenants: Change[dict[str, TenantRoleName]] | None = None
+    status: Change[PersonStatus] | None = None
+
+
+class UserEvent(Event):
+    """What all events of a person's life carry."""
+
+    resource: PersonResource
+    state: UserState
+    changes: UserChanges
+
+
+class UserRegistered(UserEvent):
+    type: ClassVar[str] = "user.registered.v1"
+    summary: ClassVar[str] = "A person signed in for the first time."
+
+
+class UserUpdated(UserEvent):
+    type: ClassVar[str] = "user.updated.v1"
+    summary: ClassVar[str] = "Name, e-mail or operator group, as the identity provider says, changed."

@@ -1,0 +1,180 @@
+"""MongoDB: one client, majority writes, and transactions with the driver's retry rules.
+
+Only this module, ``outbox``, ``leases``, ``idempotency``, ``inbox`` and the ``repository.py`` files import the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+Document = dict[str, Any]
+Database = AsyncDatabase[Document]
+Transaction = AsyncClientSession
+"""The open transaction: handed to every repository call that belongs to it."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+SELECTION_MS = 2_000
+SOCKET_MS = 10_000
+COMMIT_MS = 5_000
+
+DuplicateKey = DuplicateKeyError
+
+DATABASE_UNAVAILABLE: tuple[type[Exception], ...] = (
+    ConnectionFailure,
+    ServerSelectionTimeoutError,
+    NetworkTimeout,
+    ExecutionTimeout,
+    WTimeoutError,
+)
+"""Errors that mean «away», not «wrong»: callers get 503, consumers pause."""
+
+_WRITE_CONFLICT = 112
+# Not primary, shutting down, stepping down: the server is there, but cannot serve.
+_NOT_SERVING = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Tell whether ``error`` says that the database is away for now."""
+    if isinstance(error, DATABASE_UNAVAILABLE):
+        return True
+    return isinstance(error, OperationFailure) and error.code in _NOT_SERVING
+
+
+def is_write_conflict(error: BaseException) -> bool:
+    """Tell whether another open transaction holds the document that this one wanted to write."""
+    return isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT
+
+
+class Claim(Protocol):
+    """Something that a transaction takes as its first act and settles as its last (an idempotency key)."""
+
+    async def begin(self, tx: Transaction) -> None: ...
+
+    async def settle(self, tx: Transaction, result: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index to have: keys in order (``("slug", 1)``), and MongoDB's own options."""
+
+    keys: Sequence[tuple[str, int]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Mongo:
+    """A service's own database: ``w: majority``, journaled, majority reads, aware datetimes."""
+
+    def __init__(self, uri: str, database: str, app_name: str) -> None:
+        self.client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            appname=app_name,
+            serverSelectionTimeoutMS=SELECTION_MS,
+            connectTimeoutMS=SELECTION_MS,
+            socketTimeoutMS=SOCKET_MS,
+            maxPoolSize=50,
+            waitQueueTimeoutMS=SELECTION_MS,
+            retryWrites=True,
+            retryReads=True,
+            heartbeatFrequencyMS=2_000,
+        )
+        self.db: Database = self.client.get_database(
+            database,
+            codec_options=CodecOptions(tz_aware=True),
+            write_concern=WriteConcern("majority", j=True),
+            read_concern=ReadConcern("majority"),
+        )
+        self.transactions = Transactions(self.client)
+
+    async def ping(self) -> None:
+        """Raise one of ``DATABASE_UNAVAILABLE`` unless a primary answers within two seconds."""
+        async with asyncio.timeout(SELECTION_MS / 1000 + 1):
+            await self.db.command("ping", read_preference=ReadPreference.PRIMARY)
+
+    async def ensure_indexes(self, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Create what is missing of ``{collection: indexes}``; does nothing for what exists."""
+        for collection, wanted in indexes.items():
+            models = [IndexModel(list(index.keys), **index.options) for index in wanted]
+            if models:
+                await self.db[collection].create_indexes(models)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+class Transactions:
+    """Runs a body in a transaction and repeats it as the driver's specification says.
+
+    The body may run more than once, so it must not call anything outside the database.
+    """
+
+    def __init__(self, client: AsyncMongoClient[Document]) -> None:
+        self._client = client
+
+    async def run(self, body: Callable[[Transaction], Awaitable[T]], claim: Claim | None = None) -> T:
+        """Return what ``body`` returned in the run that committed.
+
+        A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for
+        at most 120 s (the driver's own limits); every other error aborts and is raised.
+        """
+
+        async def attempt(tx: Transaction) -> T:
+            if claim is not None:
+                await claim.begin(tx)
+            result = await body(tx)
+            if claim is not None:
+                await claim.settle(tx, result)
+            return result
+
+        async with self._client.start_session() as session:
+            return await session.with_transaction(
+                attempt,
+                read_concern=ReadConcern("snapshot"),
+                write_concern=WriteConcern("majority", j=True),
+                read_preference=ReadPreference.PRIMARY,
+                max_commit_time_ms=COMMIT_MS,
+            )
+
+
+async def wait_until_available(mongo: Mongo, *, pause_seconds: float = 0.5) -> None:
+    """Return once the database answers; says so once when it first does not."""
+    said = False
+    while True:
+        try:
+            await mongo.ping()
+        except (PyMongoError, TimeoutError) as error:
+            if not said:
+                log.warning("mongo.unavailable", error=type(error).__name__)
+                said = True
+            await asyncio.sleep(pause_seconds)
+        else:
+            if said:
+                log.info("mongo.available")
+            return
+
+
+def starts_with(text: str) -> Document:
+    """Return a filter for values that begin with ``text``, taken literally; an index can serve it."""
+    return {"$regex": f"^{re.escape(text)}"}

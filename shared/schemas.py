@@ -1,0 +1,70 @@
+"""Base classes of what the API takes and gives: camelCase, strict, nothing unknown."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from shared.clock import rfc3339
+
+
+class Input(BaseModel):
+    """A request body: unknown members and wrong types are refused, never coerced or dropped."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True
+    )
+
+
+class View(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+def _printable(text: str) -> str:
+    """Refuse control, format-override and unassigned characters: they hide what a reader would see."""
+    for character in text:
+        if unicodedata.category(character) in {"Cc", "Cs", "Cn", "Co"} or character in "\u202a\u202b\u202c\u202d\u202e":
+            raise ValueError(f"must not contain the character U+{ord(character):04X}")
+    return unicodedata.normalize("NFC", text)
+
+
+def _some(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text.strip()
+
+
+Text = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable), AfterValidator(_some)]
+"""One line of a human's text: 1 to 200 characters, trimmed, NFC."""
+
+Prose = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_printable), AfterValidator(_some)]
+"""A reason or note: 1 to 2,000 characters."""
+
+Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+"""RFC 3339 in UTC with milliseconds."""
+
+
+def _email(text: str) -> str:
+    local, at, domain = text.strip().rpartition("@")
+    labels = domain.split(".")
+    well_formed = (
+        at
+        and 0 < len(local) <= 64
+        and len(domain) <= 253
+        and len(labels) > 1
+        and all(labels)
+        and not any(c.isspace() or c in '"(),:;<>@[\\]' for c in local + domain)
+    )
+    if not well_formed:
+        raise ValueError("must be an e-mail address like jane@acme.example")
+    return f"{local}@{domain.lower()}"
+
+
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_printable), AfterValidator(_email)]
+"""An e-mail address (the dot-atom form of RFC 5321), its domain in lower case."""

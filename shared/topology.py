@@ -1,0 +1,172 @@
+"""Who may say what to whom on NATS, as data.
+
+The local runner and the bootstrap job turn this table into users, permissions, streams and consumers; the
+bus and the audit service read it to refuse an event whose ``source`` does not own its ``type``. A process
+never creates a stream or a consumer: it has no permission to, so it cannot listen to more than its row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+_NANOSECONDS = 1_000_000_000
+EVENT_AGE = timedelta(days=30)
+DUPLICATE_WINDOW = timedelta(minutes=10)
+ACK_WAIT = timedelta(seconds=30)
+STREAM_BYTES = 8 * 1024**3
+PULL_PENDING = 4_000
+"""Unacknowledged messages a consumer may hold; the back-pressure of every projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """A durable pull consumer: its name, unique in the fleet, and the event types (patterns) it receives."""
+
+    name: str
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row: what a process owns and hears.
+
+    Attributes:
+        name: the process, and its NATS user.
+        owns: the first words of the event types that it alone may publish.
+        consumers: its durable consumers.
+        live: type patterns that each replica may also subscribe to without a consumer.
+        buckets: key-value buckets that it alone reads and writes.
+    """
+
+    name: str
+    owns: tuple[str, ...]
+    consumers: tuple[ConsumerSpec, ...] = ()
+    live: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+
+
+PROCESSES: tuple[Process, ...] = (
+    Process("gateway", owns=("gateway", "session"), live=("tenant.>", "partner.>", "platform.>", "user.>")),
+    Process("tenant", owns=("tenant", "platform", "user")),
+    Process("audit", owns=("audit",), consumers=(ConsumerSpec("audit-chain", (">",)),)),
+)
+
+BY_NAME: dict[str, Process] = {process.name: process for process in PROCESSES}
+_OWNER_BY_WORD: dict[str, str] = {word: p.name for p in PROCESSES for word in p.owns}
+
+
+def owner_of(event_type: str) -> str | None:
+    """Return the process that alone may publish ``event_type``, or None if nobody may."""
+    return _OWNER_BY_WORD.get(event_type.split(".", 1)[0])
+
+
+class Topology:
+    """The table under a prefix, so that tests share one server without hearing each other."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._dot = f"{prefix}." if prefix else ""
+        self._dash = f"{prefix}-" if prefix else ""
+        self.stream_events = f"{self._dash}EVENTS"
+        self.stream_dead = f"{self._dash}DEAD_LETTERS"
+
+    def subject(self, event_type: str) -> str:
+        """Return the subject of an event type or of a pattern of types."""
+        return f"{self._dot}events.{event_type}"
+
+    def dead_subject(self, consumer: str, event_type: str) -> str:
+        """Return the subject where ``consumer`` buries an event that it cannot handle."""
+        return f"{self._dot}dead.{consumer}.{event_type}"
+
+    def durable(self, consumer: str) -> str:
+        """Return the consumer's name on the server."""
+        return f"{self._dash}{consumer}"
+
+    def stream_configs(self, replicas: int = 1) -> list[dict[str, Any]]:
+        """Return both streams as bodies of ``$JS.API.STREAM.CREATE``: durations in nanoseconds."""
+        common = {
+            "retention": "limits",
+            "storage": "file",
+            "num_replicas": replicas,
+            "discard": "new",
+            "max_bytes": STREAM_BYTES,
+            "max_age": int(EVENT_AGE.total_seconds()) * _NANOSECONDS,
+            "duplicate_window": int(DUPLICATE_WINDOW.total_seconds()) * _NANOSECONDS,
+            "allow_direct": True,
+        }
+        return [
+            {**common, "name": self.stream_events, "subjects": [self.subject(">")], "allow_atomic": True},
+            {**common, "name": self.stream_dead, "subjects": [f"{self._dot}dead.>"]},
+        ]
+
+    def consumer_configs(self) -> list[dict[str, Any]]:
+        """Return every durable consumer as a body of ``$JS.API.CONSUMER.CREATE``."""
+        return [
+            {
+                "stream_name": self.stream_events,
+                "config": {
+                    "durable_name": self.durable(spec.name),
+                    "name": self.durable(spec.name),
+                    "ack_policy": "explicit",
+                    "ack_wait": int(ACK_WAIT.total_seconds()) * _NANOSECONDS,
+                    "deliver_policy": "all",
+                    "filter_subjects": [self.subject(types) for types in spec.types],
+                    "max_ack_pending": PULL_PENDING,
+                    "max_deliver": -1,
+                    "replay_policy": "instant",
+                },
+            }
+            for process in PROCESSES
+            for spec in process.consumers
+        ]
+
+    def permissions(self, process: str) -> dict[str, list[str]]:
+        """Return the subjects that ``process`` may publish and subscribe to, as nats-server wants them."""
+        row = BY_NAME[process]
+        publish = [self.subject(f"{word}.>") for word in row.owns]
+        for spec in row.consumers:
+            durable = self.durable(spec.name)
+            publish += [
+                f"$JS.API.CONSUMER.MSG.NEXT.{self.stream_events}.{durable}",
+                f"$JS.API.CONSUMER.INFO.{self.stream_events}.{durable}",
+                # An acknowledgement's subject carries the stream and the consumer that it belongs to.
+                f"$JS.ACK.{self.stream_events}.{durable}.>",
+                f"$JS.ACK.*.*.{self.stream_events}.{durable}.>",
+                f"{self._dot}dead.{spec.name}.>",
+            ]
+        for bucket in row.buckets:
+            publish += [f"$KV.{bucket}.>", f"$JS.API.*.*.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.>"]
+        subscribe = [f"_INBOX.{process}.>"]
+        subscribe += [self.subject(types) for types in row.live]
+        return {"publish": publish, "subscribe": subscribe}
+
+
+async def ensure(nc: Client, topology: Topology, replicas: int = 1) -> None:
+    """Create or update the streams and consumers; safe to run again. Needs an administrator's connection."""
+    js = nc.jetstream(timeout=10)
+    for config in topology.stream_configs(replicas):
+        verb = "UPDATE" if await _exists(js.stream_info(config["name"])) else "CREATE"
+        await _api(nc, f"$JS.API.STREAM.{verb}.{config['name']}", config)
+    for body in topology.consumer_configs():
+        name = body["config"]["durable_name"]
+        await _api(nc, f"$JS.API.CONSUMER.DURABLE.CREATE.{body['stream_name']}.{name}", body)
+
+
+async def _exists(lookup: Any) -> bool:
+    try:
+        await lookup
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _api(nc: Client, subject: str, body: dict[str, Any]) -> None:
+
+    reply = orjson.loads((await nc.request(subject, orjson.dumps(body), timeout=10)).data)
+    if error := reply.get("error"):
+        raise RuntimeError(f"{subject}: {error.get('description', error)}")

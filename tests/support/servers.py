@@ -1,0 +1,151 @@
+"""Real servers for tests: one mongod and one nats-server per worker, a database and a prefix per test."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+import uvicorn
+from pymongo import MongoClient
+
+from infrastructure.local.servers.mongod import MongodServer
+from infrastructure.local.servers.nats import NatsServer, NatsUser, render_config
+from shared import topology
+from shared.mongo import Mongo
+from shared.testing import public_keys, seed_text
+from shared.topology import Topology
+
+NATS_PASSWORD = "a-password-of-tests"
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongodServer]:
+    server = MongodServer(tmp_path_factory.mktemp("mongod"), free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A server where every process of the fleet may say everything: for tests of other things than permissions."""
+    server = start_nats(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
+
+
+def start_nats(directory: Path) -> NatsServer:
+    """Start a nats-server whose users, one per process, are not restricted."""
+    users = [NatsUser("admin", NATS_PASSWORD), *(NatsUser(name, NATS_PASSWORD) for name in topology.BY_NAME)]
+    port, monitor = free_port(), free_port()
+    server = NatsServer(directory, port, monitor, render_config(port, monitor, directory / "jetstream", users))
+    server.start()
+    return server
+
+
+def nats_url(server: NatsServer, process: str) -> str:
+    """Return the URL of a process's own user."""
+    return f"nats://{process}:{NATS_PASSWORD}@127.0.0.1:{server.port}"
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """A database of one test, and a URI that opens it."""
+
+    __test__ = False
+    uri: str
+    name: str
+
+
+@pytest.fixture
+def database(mongod: MongodServer) -> Iterator[TestDatabase]:
+    name = f"t{secrets.token_hex(6)}"
+    yield TestDatabase(mongod.uri, name)
+    with MongoClient(mongod.uri) as root:
+        root.drop_database(name)
+
+
+@pytest.fixture
+async def mongo(database: TestDatabase) -> AsyncIterator[Mongo]:
+    opened = Mongo(database.uri, database.name, "tests")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def nats_topology(nats_server: NatsServer) -> AsyncIterator[Topology]:
+    """Streams and consumers of the whole fleet under a prefix of this test."""
+    made = Topology(f"t{secrets.token_hex(6)}")
+    admin = await nats.connect(nats_url(nats_server, "admin"))
+    await topology.ensure(admin, made)
+    yield made
+    js = admin.jetstream()
+    await js.delete_stream(made.stream_events)
+    await js.delete_stream(made.stream_dead)
+    await admin.close()
+
+
+@pytest.fixture
+async def nats_prefix(nats_topology: Topology) -> str:
+    """The prefix of this test's streams and subjects."""
+    return nats_topology.stream_events.removesuffix("-EVENTS")
+
+
+@pytest.fixture
+def service_environment(database: TestDatabase, nats_server: NatsServer, nats_prefix: str) -> Any:
+    """Return a function that gives the settings of a service as keyword arguments."""
+
+    def settings_of(service: str, **more: Any) -> dict[str, Any]:
+        return {
+            "port": free_port(),
+            "mongo_uri": database.uri,
+            "mongo_database": database.name,
+            "nats_url": nats_url(nats_server, service),
+            "internal_signing_key": seed_text(service),
+            "internal_signing_kid": f"{service}-1",
+            "internal_public_keys": {k: v.model_dump() for k, v in public_keys().items()},
+            "nats_prefix": nats_prefix,
+            "environment": "test",
+            **more,
+        }
+
+    return settings_of
+
+
+class LiveServer:
+    """An ASGI application behind a real socket, in this event loop, for ``async with``."""
+
+    def __init__(self, app: Any, port: int) -> None:
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=3
+        )
+        self._server = uvicorn.Server(config)
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def __aenter__(self) -> LiveServer:
+        import asyncio
+
+        self._task = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+            await asyncio.sleep(0.01)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        await self._task
