@@ -1,0 +1,1 @@
+"""What runs Dezky: the local fleet, the stand-ins of its outside systems, images and bootstrap."""

@@ -1,0 +1,115 @@
+"""The secrets of one fleet: generated once, kept in its `secrets` folder, one JSON file per purpose."""
+
+import base64
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infrastructure.local.private_files import read_json_object, write_private_json
+
+T = TypeVar("T", str, dict[str, str])
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class PersonSecrets:
+    """What a demo person signs in with, and the identifier that the identity provider knows them by.
+
+    `uid` is 64 hexadecimal digits, as Authentik's: the `sub` of every token of theirs.
+    """
+
+    password: str
+    app_password: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Every secret of the fleet.
+
+    `mongo` and `nats` are passwords by user name, `people` is by user name. `signing` holds Ed25519 seeds by
+    process and `audit` keys by purpose, both base64url of 32 bytes without padding. `authentik` holds the
+    admin API's token and the client secrets by application.
+    """
+
+    mongo: Mapping[str, str]
+    nats: Mapping[str, str]
+    signing: Mapping[str, str]
+    audit: Mapping[str, str]
+    authentik: Mapping[str, str]
+    people: Mapping[str, PersonSecrets]
+
+    def public_keys(self) -> dict[str, dict[str, str]]:
+        """The internal public keys by key id, as `INTERNAL_PUBLIC_KEYS` holds them."""
+        return {key_id(owner): {"owner": owner, "x": _public(seed)} for owner, seed in self.signing.items()}
+
+
+def load_or_create(
+    folder: Path,
+    *,
+    mongo: Iterable[str],
+    nats: Iterable[str],
+    signing: Iterable[str],
+    authentik: Iterable[str],
+    people: Iterable[str],
+) -> Credentials:
+    """Reads the secrets and adds what is missing for the names given; what exists never changes.
+
+    Raises Obstacle when a file is damaged: a new password would not open the databases that are there.
+    """
+    return Credentials(
+        mongo=_complete(folder / "mongo.json", mongo, _password),
+        nats=_complete(folder / "nats.json", nats, _password),
+        signing=_complete(folder / "signing.json", signing, _key),
+        audit=_complete(folder / "audit.json", ("signing", "personal"), _key),
+        authentik=_complete(folder / "authentik.json", authentik, _password),
+        people={
+            name: PersonSecrets(entry["password"], entry["appPassword"], entry["uid"])
+            for name, entry in _complete(folder / "people.json", people, _person).items()
+        },
+    )
+
+
+def key_id(process: str) -> str:
+    """The id of a process's internal signing key."""
+    return f"{process}-1"
+
+
+def _complete(path: Path, names: Iterable[str], create: Callable[[], T]) -> dict[str, T]:
+    remedy = f"Restore it from a backup, or move {path.parent.parent} away and start with an empty fleet"
+    known = read_json_object(path, remedy)
+    missing = {name: create() for name in names if name not in known}
+    if missing:
+        write_private_json(path, known | missing)
+    else:
+        path.chmod(0o600)
+    return known | missing
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _key() -> str:
+    return _base64url(secrets.token_bytes(_KEY_BYTES))
+
+
+def _person() -> dict[str, str]:
+    return {
+        "password": secrets.token_urlsafe(12),
+        "appPassword": secrets.token_urlsafe(32),
+        "uid": secrets.token_hex(32),
+    }
+
+
+def _public(seed: str) -> str:
+    raw = base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4))
+    return _base64url(Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")

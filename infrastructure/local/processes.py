@@ -1,0 +1,205 @@
+"""The fleet as a table, one row per process. A new service also needs its row in `shared/topology.py`."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from infrastructure.local import seeds
+from infrastructure.local.credentials import Credentials, key_id
+from infrastructure.local.place import ROOT, Place
+from infrastructure.local.servers.mongod import REPLICA_SET, mongod_command
+from infrastructure.local.servers.nats import nats_command
+
+MONGOD_OFFSET = 30
+NATS_OFFSET = 31
+NATS_MONITOR_OFFSET = 32
+
+Environment = Callable[[Place, Credentials], Mapping[str, str]]
+Command = Callable[[Place], list[str]]
+
+
+@dataclass(frozen=True)
+class Process:
+    """One child process.
+
+    Attributes:
+        offset: its port's distance from the base; `extra_offsets` those of its other ports, by use.
+        ready_path: GET on `ready_offset` (else `offset`) that answers 200 or 204 when the process is ready;
+            None means that an accepted connection is enough.
+        required: `up` waits for it, and `status` fails without it.
+        needs: whose absence it cannot work through. It starts beside them all the same, and waits by itself;
+            it is stopped before them.
+    """
+
+    name: str
+    offset: int
+    command: Command
+    environment: Environment
+    ready_path: str | None = None
+    ready_offset: int | None = None
+    required: bool = True
+    needs: tuple[str, ...] = ()
+    extra_offsets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Every port it listens on, by what it is for."""
+        return {self.name: self.offset} | {f"{self.name} {use}": at for use, at in self.extra_offsets.items()}
+
+
+def _module(name: str) -> Command:
+    return lambda _place: [sys.executable, "-m", name]
+
+
+def _mongod(place: Place) -> list[str]:
+    return mongod_command(place.state / "mongod", place.port(MONGOD_OFFSET), place.secrets / "mongod.key")
+
+
+def _authentik(place: Place) -> list[str]:
+    return [
+        *(sys.executable, "-m", "infrastructure.sandbox.authentik"),
+        *("--port", str(place.port(seeds.AUTHENTIK_OFFSET))),
+        *("--state", str(place.state / "authentik")),
+        *("--seed", str(seeds.authentik_file(place))),
+    ]
+
+
+def _nothing(_place: Place, _credentials: Credentials) -> dict[str, str]:
+    return {}
+
+
+def mongo_uri(place: Place, credentials: Credentials, user: str, database: str) -> str:
+    """The URI of a user who is defined in, and confined to, `database`."""
+    address = f"127.0.0.1:{place.port(MONGOD_OFFSET)}"
+    return (
+        f"mongodb://{user}:{credentials.mongo[user]}@{address}/{database}"
+        f"?replicaSet={REPLICA_SET}&authSource={database}"
+    )
+
+
+def nats_url(place: Place, credentials: Credentials, user: str) -> str:
+    """The URL of a NATS user."""
+    return f"nats://{user}:{credentials.nats[user]}@127.0.0.1:{place.port(NATS_OFFSET)}"
+
+
+def _common(place: Place, credentials: Credentials, name: str, offset: int) -> dict[str, str]:
+    """What the gateway and every service are told, each under its own prefix; the keys of all are shared."""
+    own = {
+        "HOST": "127.0.0.1",
+        "PORT": str(place.port(offset)),
+        "NATS_URL": nats_url(place, credentials, name),
+        "INTERNAL_SIGNING_KEY": credentials.signing[name],
+        "INTERNAL_SIGNING_KID": key_id(name),
+        "LOG_LEVEL": "INFO",
+    }
+    return {f"{name.upper()}_{variable}": value for variable, value in own.items()} | {
+        "INTERNAL_PUBLIC_KEYS": json.dumps(credentials.public_keys()),
+        "DEZKY_ENVIRONMENT": "local",
+    }
+
+
+def _service_environment(name: str, offset: int, extra: Environment) -> Environment:
+    def build(place: Place, credentials: Credentials) -> dict[str, str]:
+        database = {
+            f"{name.upper()}_MONGO_URI": mongo_uri(place, credentials, name, name),
+            f"{name.upper()}_MONGO_DATABASE": name,
+        }
+        return _common(place, credentials, name, offset) | database | dict(extra(place, credentials))
+
+    return build
+
+
+def _service(name: str, offset: int, extra: Environment = _nothing) -> Process:
+    return Process(
+        name=name,
+        offset=offset,
+        command=_module(f"services.{name}"),
+        environment=_service_environment(name, offset, extra),
+        ready_path="/readyz",
+        needs=("mongod", "nats"),
+    )
+
+
+def _tenant(place: Place, _credentials: Credentials) -> dict[str, str]:
+    return {"TENANT_SEED_FILE": str(seeds.people_file(place))}
+
+
+def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:
+    return {
+        "AUDIT_SIGNING_KEY": credentials.audit["signing"],
+        "AUDIT_PERSONAL_KEY": credentials.audit["personal"],
+    }
+
+
+def _gateway(place: Place, credentials: Credentials) -> dict[str, str]:
+    providers = [
+        {
+            "issuer": seeds.issuer(place, surface),
+            "audiences": [seeds.client_id(surface)],
+            "algorithms": ["RS256"],
+            "surface": surface,
+            "identityProvider": "authentik",
+        }
+        for surface in seeds.SURFACES
+    ]
+    upstreams = {service.name: place.url(service.offset) for service in SERVICES}
+    return _common(place, credentials, "gateway", GATEWAY_OFFSET) | {
+        "GATEWAY_PROVIDERS": json.dumps(providers),
+        "GATEWAY_UPSTREAMS": json.dumps(upstreams),
+        "GATEWAY_TRUSTED_PROXIES": "[]",
+    }
+
+
+GATEWAY_OFFSET = 0
+SERVICES: tuple[Process, ...] = (_service("tenant", 1, _tenant), _service("audit", 5, _audit))
+
+PROCESSES: tuple[Process, ...] = (
+    Process("mongod", MONGOD_OFFSET, _mongod, _nothing),
+    Process(
+        "nats",
+        NATS_OFFSET,
+        lambda place: nats_command(place.secrets / "nats.conf"),
+        _nothing,
+        ready_path="/healthz",
+        ready_offset=NATS_MONITOR_OFFSET,
+        extra_offsets={"monitor": NATS_MONITOR_OFFSET},
+    ),
+    Process("authentik", seeds.AUTHENTIK_OFFSET, _authentik, _nothing, ready_path="/-/health/ready/"),
+    *SERVICES,
+    Process(
+        "gateway",
+        GATEWAY_OFFSET,
+        _module("gateway"),
+        _gateway,
+        ready_path="/readyz",
+        needs=("tenant", "audit", "authentik", "nats"),
+    ),
+)
+
+NATS_USERS: tuple[str, ...] = ("gateway", *(service.name for service in SERVICES))
+
+
+def minimal_environment() -> dict[str, str]:
+    """What every child gets beside its own: where programs and modules are, and prompt, readable output."""
+    return {
+        "PATH": f"{sys.exec_prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def stop_order(processes: tuple[Process, ...] = PROCESSES) -> list[list[str]]:
+    """Names in the order of stopping: each group is gone before the next, which it needs, is asked to go."""
+    remaining = {process.name: set(process.needs) for process in processes}
+    groups: list[list[str]] = []
+    while remaining:
+        needed = set().union(*remaining.values())
+        group = [name for name in remaining if name not in needed]
+        if not group:
+            raise ValueError(f"these processes need each other: {', '.join(remaining)}")
+        groups.append(group)
+        for name in group:
+            del remaining[name]
+    return groups

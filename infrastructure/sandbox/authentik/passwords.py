@@ -1,0 +1,17 @@
+"""Passwords of the login page, kept as scrypt hashes (RFC 7914)."""
+
+import hashlib
+import secrets
+
+# 16 MiB and a few tens of milliseconds a guess, which the first start pays once for each seeded user.
+COST, BLOCK, PARALLEL = 2**14, 8, 1
+
+
+def hash_password(password: str) -> str:
+    """`scrypt$<salt>$<hash>`, both in hex, with a fresh salt."""
+    salt = secrets.token_bytes(16)
+    return f"scrypt${salt.hex()}${_derive(password, salt).hex()}"
+
+
+def _derive(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=COST, r=BLOCK, p=PARALLEL)
