@@ -1,0 +1,137 @@
+"""The chain: each entry carries the hash of the one before it, and one writer at a time extends it.
+
+The lease says who writes, the compare-and-swap on the head refuses everybody else, and the unique event id makes
+a redelivered event a duplicate. All of a batch commits in one transaction: no fork, no gap and no burnt number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from prometheus_client import Counter, Gauge
+
+from services.audit.canonical import FORMAT_VERSION, entry_hash
+from services.audit.facts import UNPARSED
+from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
+from services.audit.personal import KeyRing, Vault, commit_fact
+from services.audit.repository import AuditRepository
+from services.audit.sources import advance, announce
+from shared.mongo import Document, Transaction, Transactions
+
+_entries = Counter("dezky_audit_entries_total", "Entries chained")
+_duplicates = Counter("dezky_audit_duplicates_total", "Events that had been chained before")
+_unparsed = Counter("dezky_audit_unparsed_total", "Messages chained as raw bytes", ["reason"])
+_head = Gauge("dezky_audit_head_seq", "Number of the newest entry that this replica has written")
+
+
+class Tenure(Protocol):
+    """The right to write, checked inside the transaction of the write (`shared.leases.Lease`)."""
+
+    async def assert_held(self, tx: Transaction) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What one batch did: the head afterwards, and how many of its facts were new."""
+
+    head: Head
+    chained: int
+    duplicates: int
+
+
+def link(head: Head, committed: Iterable[Stored]) -> list[Stored]:
+    """Give entries their places after `head`: `seq`, `prevHash` and `hash`, in order."""
+    seq, previous = head.seq, head.hash
+    linked: list[Stored] = []
+    for entry in committed:
+        seq += 1
+        placed = {
+            "v": FORMAT_VERSION,
+            "seq": seq,
+            **entry,
+            "prevHash": previous,
+            "actions": action_terms(entry["action"]),
+        }
+        previous = placed["hash"] = entry_hash(placed)
+        linked.append(placed)
+    return linked
+
+
+class ChainWriter:
+    """Appends batches of facts. Several may exist; only the holder of the tenure gets anything committed."""
+
+    def __init__(self, transactions: Transactions, repository: AuditRepository, vault: Vault, tenure: Tenure) -> None:
+        self._transactions = transactions
+        self._repository = repository
+        self._vault = vault
+        self._tenure = tenure
+
+    async def append(self, facts: Sequence[Fact]) -> Appended:
+        """Chain what is new of `facts`, in order. Returns after the commit.
+
+        Raises LeaseLost, HeadMovedError, HeadMissingError, BoxUnreadableError (a data key was altered), and the
+        driver's errors; then nothing of the batch is stored.
+        """
+
+        async def body(tx: Transaction) -> tuple[Appended, list[Document], list[Document]]:
+            return await self._append(facts, tx)
+
+        done, before, after = await self._transactions.run(body)
+        announce(before, after)
+        _entries.inc(done.chained)
+        _duplicates.inc(done.duplicates)
+        _head.set(done.head.seq)
+        return done
+
+    async def _append(self, facts: Sequence[Fact], tx: Transaction) -> tuple[Appended, list[Document], list[Document]]:
+        await self._tenure.assert_held(tx)
+        fresh = await self._fresh(facts, tx)
+        head = await self._repository.head_to_extend(tx)
+        if not fresh:
+            return Appended(head, 0, len(facts)), [], []
+        ring = await self._ring(fresh, tx)
+        entries = link(head, [commit_fact(fact, ring) for fact in fresh])
+        after = Head(entries[-1]["seq"], entries[-1]["hash"])
+        await self._repository.extend(head, entries, after, tx)
+        await self._repository.save_keys(ring.created, ring.met, tx)
+        await self._repository.save_tenants(_newest_places(fresh), tx)
+        known = await self._repository.sources(sorted({fact.source for fact in fresh}), tx)
+        advanced = advance(known, fresh)
+        await self._repository.save_sources(advanced, tx)
+        return Appended(after, len(entries), len(facts) - len(fresh)), known, advanced
+
+    async def _fresh(self, facts: Sequence[Fact], tx: Transaction) -> list[Fact]:
+        by_id: dict[str, Fact] = {}
+        for fact in facts:
+            by_id.setdefault(fact.id, fact)
+        known = await self._repository.known_ids(list(by_id), tx)
+        return [fact for fact in by_id.values() if fact.id not in known]
+
+    async def _ring(self, facts: Sequence[Fact], tx: Transaction) -> KeyRing:
+        owners = {owned.owner for fact in facts for owned in fact.personal if owned.owner is not None}
+        addresses = {
+            fact.address
+            for fact in facts
+            if fact.address is not None and any(owned.owner is None for owned in fact.personal)
+        }
+        digests = [self._vault.address_digest(address) for address in addresses]
+        return KeyRing(self._vault, await self._repository.keys_for(owners, digests, tx))
+
+
+def count_unparsed(facts: Iterable[Fact]) -> None:
+    """Make visible what could not be understood, by reason."""
+    for fact in facts:
+        if fact.fields["action"] == UNPARSED:
+            metadata: dict[str, Any] = fact.fields["metadata"]
+            _unparsed.labels(metadata["reason"]).inc()
+
+
+def _newest_places(facts: Iterable[Fact]) -> dict[str, TenantPlace]:
+    newest: dict[str, TenantPlace] = {}
+    for fact in facts:
+        place = fact.tenant
+        if place is not None and (place.slug not in newest or newest[place.slug].version < place.version):
+            newest[place.slug] = place
+    return newest

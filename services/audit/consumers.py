@@ -1,0 +1,170 @@
+"""The durable consumer `audit-chain`: every event of the platform, chained in batches, acknowledged after the commit.
+
+There are no dead letters here. While MongoDB is away nothing is pulled, and what was pulled is handed back:
+JetStream holds the backlog, this process holds one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import structlog
+from prometheus_client import Gauge, Histogram
+
+from services.audit.chain import ChainWriter, count_unparsed
+from services.audit.facts import interpret, unparsed
+from services.audit.models import Fact
+from services.audit.repository import HeadMissingError, HeadMovedError
+from shared.bus import Bus, BusUnavailable, Delivery
+from shared.clock import Clock, parse_rfc3339
+from shared.leases import Lease, LeaseLost
+from shared.mongo import DATABASE_UNAVAILABLE, Mongo, is_unavailable, wait_until_available
+
+log = structlog.get_logger()
+
+CONSUMER = "audit-chain"
+MOST_EVENTS = 500
+MOST_BYTES = 4 * 1024 * 1024
+FETCH_SECONDS = 2.0
+RENEW_SECONDS = 3.0
+PAUSE_SECONDS = 0.5
+
+# The state of the chain, not of an event: no other event would fare better.
+CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
+
+_blocked = Gauge("dezky_audit_chain_blocked", "1 while the chain refuses to grow although MongoDB answers")
+_delay = Histogram(
+    "dezky_audit_delay_seconds",
+    "From an event's time to its entry's commit",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+)
+
+
+class ChainConsumer:
+    """Pulls as long as this replica holds the lease of the chain."""
+
+    def __init__(self, bus: Bus, mongo: Mongo, lease: Lease, writer: ChainWriter, clock: Clock) -> None:
+        self._bus = bus
+        self._mongo = mongo
+        self._lease = lease
+        self._writer = writer
+        self._clock = clock
+        self._puller = bus.puller(CONSUMER)
+        self._renew_at = 0.0
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        try:
+            while True:
+                await self._run_once()
+        finally:
+            await self._puller.close()
+            with contextlib.suppress(*DATABASE_UNAVAILABLE):
+                await self._lease.release()
+
+    async def _run_once(self) -> None:
+        try:
+            await self._hold()
+            deliveries = await self._puller.fetch(MOST_EVENTS, FETCH_SECONDS)
+            for batch in batches(deliveries):
+                await self._hold()
+                await self.take(batch)
+            _blocked.set(0)
+        except BusUnavailable:
+            await self._bus.wait_connected()
+        except LeaseLost:
+            log.info("audit.lease_lost")
+            self._renew_at = 0.0
+        except Exception as error:
+            # The loop must survive; what was not acknowledged comes again.
+            if not is_unavailable(error):
+                _blocked.set(1)
+                log.exception("audit.chain_blocked")
+            await asyncio.sleep(PAUSE_SECONDS)
+            await wait_until_available(self._mongo)
+
+    async def _hold(self) -> None:
+        if time.monotonic() >= self._renew_at:
+            await self._lease.hold()
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    async def take(self, batch: Sequence[Delivery]) -> None:
+        """Chain a batch and acknowledge it; on failure hand it back and raise."""
+        try:
+            facts = await self._chain(batch)
+        except Exception:
+            await self._hand_back(batch)
+            raise
+        await self.acknowledge(batch)
+        count_unparsed(facts)
+        self._observe(facts)
+
+    async def _chain(self, batch: Sequence[Delivery]) -> list[Fact]:
+        facts = [self._interpret(delivery) for delivery in batch]
+        try:
+            await self._writer.append(facts)
+        except CHAIN_REFUSES:
+            raise
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.warning("audit.batch_refused", size=len(batch), error=type(error).__name__)
+            return [await self._chain_alone(fact, delivery) for fact, delivery in zip(facts, batch, strict=True)]
+        return facts
+
+    async def _chain_alone(self, fact: Fact, delivery: Delivery) -> Fact:
+        """One event must not hold up the others: what the database refuses to store is chained as raw bytes."""
+        try:
+            await self._writer.append([fact])
+        except CHAIN_REFUSES:
+            raise
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            raw = unparsed(self._type_of(delivery), delivery.data, self._clock.now(), "not_storable")
+            raw = dataclasses.replace(raw, source_seq=fact.source_seq)
+            await self._writer.append([raw])
+            return raw
+        return fact
+
+    async def acknowledge(self, batch: Sequence[Delivery]) -> None:
+        """Say that the batch has committed. An acknowledgement that is lost costs a duplicate, which is filtered."""
+        for delivery in batch:
+            await delivery.ack()
+
+    async def _hand_back(self, batch: Sequence[Delivery]) -> None:
+        try:
+            for delivery in batch:
+                await delivery.nak(timedelta(seconds=1))
+        except BusUnavailable:
+            log.info("audit.hand_back_lost", size=len(batch))
+
+    def _interpret(self, delivery: Delivery) -> Fact:
+        return interpret(self._type_of(delivery), delivery.data, self._clock.now())
+
+    def _type_of(self, delivery: Delivery) -> str:
+        return delivery.subject.removeprefix(self._bus.topology.subject(""))
+
+    def _observe(self, facts: Sequence[Fact]) -> None:
+        now = self._clock.now()
+        for fact in facts:
+            _delay.observe(max(0.0, (now - parse_rfc3339(fact.fields["at"])).total_seconds()))
+
+
+def batches(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """Cut what arrived so that no transaction carries more than MOST_BYTES, or one message larger than that."""
+    batch: list[Delivery] = []
+    size = 0
+    for delivery in deliveries:
+        if batch and size + len(delivery.data) > MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(delivery)
+        size += len(delivery.data)
+    if batch:
+        yield batch

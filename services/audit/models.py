@@ -1,0 +1,142 @@
+"""What the audit service speaks of: facts that arrive, entries that stay, and what a verification finds.
+
+Stored entries are plain mappings, not objects: a verifier must see every stored member exactly as it lies there, and
+hashing millions of them leaves no room for a model each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from services.audit.canonical import GENESIS
+
+Stored = dict[str, Any]
+"""An entry as it lies in MongoDB: the canonical fields, `hash`, and the members named in DERIVED."""
+
+DERIVED = ("_id", "hash", "sealed", "actorEmailHmac", "actions")
+
+BreakKind = Literal["event-hash-mismatch", "event-prev-hash-mismatch", "seq-gap", "truncated-tail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A personal value in a fact: where it is (RFC 6901 pointer into the entry) and whose key seals it.
+
+    Attributes:
+        owner: None for an actor who is known by address only; the key ring knows or makes the owner.
+    """
+
+    pointer: str
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPlace:
+    """Which partner a tenant belongs to, as of a version of the tenant."""
+
+    slug: str
+    partner: str | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event read and understood, before it has a place in the chain.
+
+    Attributes:
+        fields: every canonical field but `v`, `seq` and `prevHash`; personal values still in the clear.
+        personal: where those are.
+        address: canonical address of the actor: e-mail, else IP; the handle of actors without an id.
+        source_seq: the source's own gapless number; None where the event gives none that can be believed.
+    """
+
+    fields: Mapping[str, Any]
+    personal: tuple[Owned, ...] = ()
+    address: str | None = None
+    source_seq: int | None = None
+    tenant: TenantPlace | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.fields["id"])
+
+    @property
+    def source(self) -> str:
+        return str(self.fields["source"])
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest entry's number and hash; `Head()` is the empty chain."""
+
+    seq: int = 0
+    hash: str = GENESIS
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first place where the chain does not hold.
+
+    Attributes:
+        seq: the entry at fault, or for `truncated-tail` the number that the head names.
+        field: the stored member at fault, where that is narrower than the entry.
+    """
+
+    kind: BreakKind
+    seq: int
+    expected: str
+    actual: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of a source that have not arrived: `first` to `last`, both included."""
+
+    source: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a verification; `findings` are alarms that break no hash."""
+
+    verified: int
+    head_seq: int
+    oldest_seq: int | None
+    broken: Break | None = None
+    findings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a list asks for; None and empty mean no restriction. Bounds are those of the public API.
+
+    Attributes:
+        since, until: canonical times; `since` included, `until` excluded.
+        below: only entries with a lower number.
+        action: an exact action, or a prefix form ending in `.*`.
+        partner_or_none: for a partner that reads its customer's log: entries of no other partner.
+        actor_tags: stored tags of the address asked for; an empty tuple matches nothing.
+    """
+
+    since: str | None = None
+    until: str | None = None
+    below: int | None = None
+    action: str | None = None
+    tenant: str | None = None
+    partner: str | None = None
+    partner_or_none: str | None = None
+    actor_tags: tuple[str, ...] | None = None
+    outcome: str | None = None
+    source: str | None = None
+    text: str | None = None
+
+
+def action_terms(action: str) -> list[str]:
+    """What an action is found by: itself and every prefix form (`a.b.c` → `a.b.c`, `a.*`, `a.b.*`)."""
+    words = action.split(".")
+    return [action, *(".".join(words[:count]) + ".*" for count in range(1, len(words)))]

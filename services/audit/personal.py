@@ -1,0 +1,242 @@
+"""Personal values: committed to in the chain, sealed beside it, forgotten by destroying a key.
+
+A commitment is HMAC-SHA-256 under a random salt of 32 bytes, so that a hash says nothing about the value without
+the salt. Value and salt lie in a box under the data key of the person (AES-256-GCM, NIST SP 800-38D); the data key
+lies wrapped in `person_keys`. Destroying that one row leaves commitments that nobody can open, and a chain that
+still verifies.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.audit.canonical import canonical_json
+from services.audit.models import Fact, Stored
+from shared.ids import new_id
+
+COMMIT = "$commit"
+ADDRESS_OWNER = "address:"
+EMAIL = "/actorEmail"
+_NONCE = 12
+_BOX_VERSION = b"\x01"
+
+Values = dict[str, tuple[bytes, Any]]
+"""RFC 6901 pointer → (salt, value): the content of a box."""
+
+
+class BoxUnreadableError(Exception):
+    """A box or a wrapped key does not open: altered, moved to another entry or owner, or under another key."""
+
+
+def commitment(salt: bytes, value: object) -> dict[str, str]:
+    """`{"$commit": hex(HMAC-SHA-256(salt, RFC 8785 of the value))}`."""
+    return {COMMIT: hmac.new(salt, canonical_json(value), hashlib.sha256).hexdigest()}
+
+
+def canonical_address(email: str) -> str:
+    """The form in which addresses are compared: trimmed, lower case, Unicode NFC."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).lower())
+
+
+def address_tag(key: bytes, address: str) -> str:
+    """What an entry is found by for one actor address. Keyed by the person's data key, so that it dies with it."""
+    derived = hmac.digest(key, b"dezky-audit/actor-address/v1", hashlib.sha256)
+    return hmac.new(derived, address.encode(), hashlib.sha256).hexdigest()
+
+
+def seal(key: bytes, owner: str, entry_id: str, values: Values) -> bytes:
+    """Box `values` for one entry and one owner: version byte, nonce, ciphertext and tag."""
+    content = {pointer: {"salt": _b64(salt), "value": value} for pointer, (salt, value) in values.items()}
+    nonce = os.urandom(_NONCE)
+    sealed = AESGCM(key).encrypt(nonce, canonical_json(content), _box_context(owner, entry_id))
+    return _BOX_VERSION + nonce + sealed
+
+
+def open_box(key: bytes, owner: str, entry_id: str, box: bytes) -> Values:
+    """The content of a box. Raises BoxUnreadableError."""
+    if box[:1] != _BOX_VERSION:
+        raise BoxUnreadableError("unknown version of a box")
+    nonce, sealed = box[1 : 1 + _NONCE], box[1 + _NONCE :]
+    try:
+        content = orjson.loads(AESGCM(key).decrypt(nonce, sealed, _box_context(owner, entry_id)))
+        return {at: (_unb64(item["salt"]), item["value"]) for at, item in content.items()}
+    except (InvalidTag, ValueError, KeyError, TypeError) as error:
+        raise BoxUnreadableError("the box does not open") from error
+
+
+def _box_context(owner: str, entry_id: str) -> bytes:
+    return canonical_json(["dezky-audit/box/v1", owner, entry_id])
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class Vault:
+    """Wraps data keys and digests addresses, both under keys derived from AUDIT_PERSONAL_KEY."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._wrapping = AESGCM(hmac.digest(secret, b"dezky-audit/wrap/v1", hashlib.sha256))
+        self._addresses = hmac.digest(secret, b"dezky-audit/address/v1", hashlib.sha256)
+
+    def wrap(self, owner: str, key: bytes) -> bytes:
+        """The form in which a data key is stored; it opens for this owner only."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._wrapping.encrypt(nonce, key, owner.encode())
+
+    def unwrap(self, owner: str, wrapped: bytes) -> bytes:
+        """The data key. Raises BoxUnreadableError."""
+        try:
+            return self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], owner.encode())
+        except (InvalidTag, ValueError) as error:
+            raise BoxUnreadableError(f"the data key of {owner} does not open") from error
+
+    def address_digest(self, address: str) -> str:
+        """By what `person_keys` finds the persons who have used a canonical address."""
+        return hmac.new(self._addresses, address.encode(), hashlib.sha256).hexdigest()
+
+
+class KeyRing:
+    """The data keys that one batch needs: those that exist, and new ones for owners met for the first time.
+
+    Attributes:
+        created: rows to insert into `person_keys`.
+        met: owner → digests of addresses that its existing row does not list yet.
+    """
+
+    def __init__(self, vault: Vault, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._vault = vault
+        self._rows: dict[str, Mapping[str, Any]] = {row["_id"]: row for row in rows}
+        self._keys: dict[str, bytes | None] = {}
+        self._by_address = {
+            digest: owner
+            for owner, row in self._rows.items()
+            if owner.startswith(ADDRESS_OWNER)
+            for digest in row.get("addresses", ())
+        }
+        self._fresh: set[str] = set()
+        self.created: list[Stored] = []
+        self.met: dict[str, set[str]] = {}
+
+    def key(self, owner: str) -> bytes | None:
+        """The owner's data key, made now if there was none; None once it has been destroyed."""
+        if owner not in self._keys:
+            row = self._rows.get(owner)
+            if row is None:
+                self._keys[owner] = self._create(owner)
+            elif row.get("wrapped") is None:
+                self._keys[owner] = None
+            else:
+                self._keys[owner] = self._vault.unwrap(owner, bytes(row["wrapped"]))
+        return self._keys[owner]
+
+    def owner_of(self, address: str) -> str:
+        """The owner of an actor known by address only. Its name is random: it outlives the address."""
+        digest = self._vault.address_digest(address)
+        if digest not in self._by_address:
+            self._by_address[digest] = ADDRESS_OWNER + new_id()
+        return self._by_address[digest]
+
+    def remember(self, owner: str, address: str) -> None:
+        """Let `address` lead to `owner` in the actor filter; an erased owner is left alone."""
+        if self.key(owner) is None:
+            return
+        digest = self._vault.address_digest(address)
+        row = self._rows[owner]
+        if digest in row["addresses"]:
+            return
+        if owner in self._fresh:
+            row["addresses"].append(digest)
+        else:
+            self.met.setdefault(owner, set()).add(digest)
+
+    def _create(self, owner: str) -> bytes:
+        key = os.urandom(32)
+        row: Stored = {"_id": owner, "wrapped": self._vault.wrap(owner, key), "addresses": []}
+        self._rows[owner] = row
+        self._fresh.add(owner)
+        self.created.append(row)
+        return key
+
+
+def commit_fact(fact: Fact, ring: KeyRing) -> Stored:
+    """The fact with every personal value replaced by its commitment, and the boxes beside it.
+
+    Returns a new mapping without `v`, `seq`, `prevHash` and `hash`. The fact is left as it was, because a
+    transaction that is repeated commits it again.
+    """
+    fields = dict(fact.fields)
+    if any(owned.pointer.startswith("/metadata/") for owned in fact.personal):
+        fields["metadata"] = orjson.loads(orjson.dumps(fields["metadata"]))
+    boxes: dict[str, Values] = {}
+    tag: str | None = None
+    for owned in fact.personal:
+        owner = owned.owner or ring.owner_of(fact.address or fact.id)
+        value = replace(fields, owned.pointer, None)
+        salt = os.urandom(32)
+        replace(fields, owned.pointer, commitment(salt, value))
+        boxes.setdefault(owner, {})[owned.pointer] = (salt, value)
+        if fact.address is not None and (owned.owner is None or owned.pointer == EMAIL):
+            ring.remember(owner, fact.address)
+        if fact.address is not None and owned.pointer == EMAIL:
+            key = ring.key(owner)
+            tag = None if key is None else address_tag(key, fact.address)
+    sealed = [
+        {"owner": owner, "box": seal(key, owner, fact.id, values)}
+        for owner, values in sorted(boxes.items())
+        if (key := ring.key(owner)) is not None
+    ]
+    return {**fields, "sealed": sealed, "actorEmailHmac": tag}
+
+
+def pointer_of(*names: str | int) -> str:
+    """The RFC 6901 pointer of a path."""
+    return "".join("/" + str(name).replace("~", "~0").replace("/", "~1") for name in names)
+
+
+def replace(document: Any, pointer: str, value: object) -> Any:
+    """Put `value` at `pointer` and return what was there. Raises KeyError or IndexError if nothing was."""
+    *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
+    node = document
+    for name in parents:
+        node = node[int(name) if isinstance(node, list) else name]
+    step = int(last) if isinstance(node, list) else last
+    before = node[step]
+    node[step] = value
+    return before
+
+
+def commitments(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Pointer → commitment of every personal value of an entry."""
+    found: dict[str, str] = {}
+    for name in ("actorEmail", "actorIp", "resourceName", "metadata"):
+        _collect(entry[name], pointer_of(name), found)
+    return found
+
+
+def _collect(value: Any, pointer: str, found: dict[str, str]) -> None:
+    if isinstance(value, dict):
+        if COMMIT in value:
+            found[pointer] = value[COMMIT]
+            return
+        for name, item in value.items():
+            if isinstance(item, dict | list):
+                _collect(item, pointer + pointer_of(name), found)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            if isinstance(item, dict | list):
+                _collect(item, pointer + pointer_of(place), found)

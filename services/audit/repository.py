@@ -1,0 +1,247 @@
+"""The audit database. Entries are only ever found and inserted: MongoDB refuses this user anything else on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from services.audit.models import Head, Query, Stored, TenantPlace
+from shared.mongo import Database, Document, Index, Transaction
+
+CHAIN = "chain"
+# What one page may look through when its filters need more than their index.
+PAGE_SCAN = 20_000
+_BATCH = 500
+_DUPLICATE = 11000
+_QUERY_MS = 8_000
+
+_STRING = {"$type": "string"}
+
+
+def _by(*names: str, partial: str | None = None) -> Index:
+    options = {"partialFilterExpression": {partial: _STRING}} if partial else {}
+    return Index([*((name, 1) for name in names), ("_id", -1)], options)
+
+
+# `_id` is `seq`, so every index ends in the order of the list.
+INDEXES: Mapping[str, Sequence[Index]] = {
+    "entries": [
+        Index([("id", 1)], {"unique": True}),
+        _by("at"),
+        _by("actions"),
+        _by("outcome"),
+        _by("source"),
+        _by("tenantSlug", partial="tenantSlug"),
+        _by("partnerSlug", partial="partnerSlug"),
+        _by("tenantSlug", "actions", partial="tenantSlug"),
+        _by("partnerSlug", "actions", partial="partnerSlug"),
+        _by("actorEmailHmac", partial="actorEmailHmac"),
+    ],
+    "person_keys": [Index([("addresses", 1)])],
+}
+
+
+class HeadMovedError(Exception):
+    """The head is not the one that this batch was chained to; nothing was written."""
+
+
+class HeadMissingError(Exception):
+    """There are entries but no head: somebody removed it, and no batch may be chained until that is understood."""
+
+
+class AuditRepository:
+    """Entries, the head of their chain, data keys, positions of the sources, and the projection of tenants."""
+
+    def __init__(self, db: Database) -> None:
+        self._entries = db["entries"]
+        self._heads = db["heads"]
+        self._keys = db["person_keys"]
+        self._sources = db["sources"]
+        self._tenants = db["tenants"]
+
+    # the chain
+
+    async def head(self, tx: Transaction | None = None) -> Head | None:
+        """The head, or None if there is none."""
+        row = await self._heads.find_one({"_id": CHAIN}, session=tx)
+        return None if row is None else Head(int(row["seq"]), str(row["hash"]))
+
+    async def head_to_extend(self, tx: Transaction) -> Head:
+        """The head, made at the first entry. Raises HeadMissingError when entries exist without one."""
+        head = await self.head(tx)
+        if head is not None:
+            return head
+        if await self._entries.find_one({}, {"_id": 1}, session=tx) is not None:
+            raise HeadMissingError("the head of the chain is missing although there are entries")
+        await self._heads.insert_one({"_id": CHAIN, "seq": Head().seq, "hash": Head().hash}, session=tx)
+        return Head()
+
+    async def known_ids(self, ids: Sequence[str], tx: Transaction) -> set[str]:
+        """Which of `ids` are chained already."""
+        rows = self._entries.find({"id": {"$in": list(ids)}}, {"_id": 0, "id": 1}, session=tx)
+        return {row["id"] async for row in rows}
+
+    async def extend(self, before: Head, entries: Sequence[Stored], after: Head, tx: Transaction) -> None:
+        """Insert a batch and move the head over it. Raises HeadMovedError if the head was not `before`."""
+        try:
+            await self._entries.insert_many([{"_id": entry["seq"], **entry} for entry in entries], session=tx)
+        except BulkWriteError as error:
+            if any(problem["code"] == _DUPLICATE for problem in error.details["writeErrors"]):
+                raise HeadMovedError(f"there are entries beyond the head at {before.seq}") from error
+            raise
+        moved = await self._heads.update_one(
+            {"_id": CHAIN, "seq": before.seq, "hash": before.hash},
+            {"$set": {"seq": after.seq, "hash": after.hash}},
+            session=tx,
+        )
+        if moved.modified_count != 1:
+            raise HeadMovedError(f"the head is no longer at {before.seq}")
+
+    # data keys
+
+    async def keys_for(
+        self, owners: Iterable[str], digests: Iterable[str], tx: Transaction | None = None
+    ) -> list[Document]:
+        """Rows of `person_keys` of these owners, and of those who are known by one of these addresses only."""
+        by_address = {"addresses": {"$in": list(digests)}, "_id": {"$regex": "^address:"}}
+        rows = self._keys.find({"$or": [{"_id": {"$in": list(owners)}}, by_address]}, session=tx)
+        return await rows.to_list()
+
+    async def keys_by_address(self, digest: str) -> list[Document]:
+        """Live rows of everybody who has used an address."""
+        return await self._keys.find({"addresses": digest, "wrapped": {"$exists": True}}).limit(100).to_list()
+
+    async def save_keys(self, created: Sequence[Stored], met: Mapping[str, set[str]], tx: Transaction) -> None:
+        """Add new rows, and addresses that known owners have used for the first time."""
+        if created:
+            await self._keys.insert_many(list(created), session=tx)
+        for owner, digests in met.items():
+            await self._keys.update_one(
+                {"_id": owner}, {"$addToSet": {"addresses": {"$each": sorted(digests)}}}, session=tx
+            )
+
+    # sources and tenants
+
+    async def sources(self, names: Sequence[str] | None = None, tx: Transaction | None = None) -> list[Document]:
+        """Positions: {_id: source, last, gaps: [[first, last], …]}; of all sources unless named."""
+        wanted: Document = {} if names is None else {"_id": {"$in": list(names)}}
+        return await self._sources.find(wanted, session=tx).to_list()
+
+    async def save_sources(self, rows: Sequence[Document], tx: Transaction) -> None:
+        for row in rows:
+            await self._sources.replace_one({"_id": row["_id"]}, row, upsert=True, session=tx)
+
+    async def save_tenants(self, places: Mapping[str, TenantPlace], tx: Transaction) -> None:
+        """Apply placements; an older version never replaces a newer one."""
+        updates = [
+            UpdateOne(
+                {"_id": place.slug},
+                [
+                    {
+                        "$set": {
+                            field: {"$cond": [_newer(place.version), {"$literal": value}, f"${field}"]}
+                            for field, value in (("partner", place.partner), ("version", place.version))
+                        }
+                    }
+                ],
+                upsert=True,
+            )
+            for place in places.values()
+        ]
+        if updates:
+            await self._tenants.bulk_write(updates, ordered=False, session=tx)
+
+    async def tenant_place(self, slug: str) -> TenantPlace | None:
+        row = await self._tenants.find_one({"_id": slug})
+        return None if row is None else TenantPlace(slug, row["partner"], int(row["version"]))
+
+    # reading
+
+    async def page(self, query: Query, before: int | None, limit: int) -> tuple[list[Stored], int | None]:
+        """At most `limit` entries of the query, newest first, below `before`; and where the next page starts.
+
+        A page may hold fewer than `limit` entries, even none, and still have a next one: filters beyond what an index
+        answers are applied to PAGE_SCAN entries a page.
+        """
+        base, rest = _plan(query)
+        if bounds := [number for number in (before, query.below) if number is not None]:
+            base["_id"] = {"$lt": min(bounds)}
+        floor: int | None = None
+        if rest:
+            floor = await self._floor(base)
+            if floor is not None:
+                base["_id"] = {**base.get("_id", {}), "$gte": floor}
+        rows = self._entries.find({**base, **rest}).sort("_id", -1).limit(limit + 1).max_time_ms(_QUERY_MS)
+        found = await rows.to_list()
+        if len(found) > limit:
+            return found[:limit], int(found[limit - 1]["_id"])
+        return found, floor
+
+    async def _floor(self, base: Document) -> int | None:
+        """The last entry that a page of this base may look at, or None if it may look at all."""
+        rows = self._entries.find(base, {"_id": 1}).sort("_id", -1).skip(PAGE_SCAN - 1).limit(1)
+        last = await rows.max_time_ms(_QUERY_MS).to_list()
+        return int(last[0]["_id"]) if last else None
+
+    async def ends(self) -> tuple[int | None, int | None]:
+        """The lowest and the highest number among the entries."""
+        first = await self._entries.find_one({}, {"_id": 1}, sort=[("_id", 1)])
+        last = await self._entries.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)
+
+    async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
+        """All entries up to a number in ascending order, in batches; holds one batch at a time."""
+        cursor = self._entries.find({"_id": {"$lte": up_to}}).sort("_id", 1).batch_size(_BATCH)
+        batch: list[Stored] = []
+        async for row in cursor:
+            batch.append(row)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _newer(version: int) -> Document:
+    return {"$gt": [version, {"$ifNull": ["$version", -1]}]}
+
+
+def _plan(query: Query) -> tuple[Document, Document]:
+    """The part of a query that one index answers in order, and what is left to look at entry by entry."""
+    equal: Document = {
+        "tenantSlug": query.tenant,
+        "partnerSlug": query.partner,
+        "actorEmailHmac": None if query.actor_tags is None else {"$in": list(query.actor_tags)},
+        "actions": query.action,
+        "source": query.source,
+        "outcome": query.outcome,
+    }
+    rest: Document = {name: wanted for name, wanted in equal.items() if wanted is not None}
+    base: Document = {}
+    # From the most selective to the least; an action joins a tenant or a partner in one index.
+    for leader in equal:
+        if leader in rest:
+            base[leader] = rest.pop(leader)
+            if leader in {"tenantSlug", "partnerSlug"} and "actions" in rest:
+                base["actions"] = rest.pop("actions")
+            break
+    bounds = {"$gte": query.since, "$lt": query.until}
+    if at := {operator: moment for operator, moment in bounds.items() if moment is not None}:
+        # Alone, the time has an index of its own; beside another filter it is one more thing to look at.
+        (rest if base else base)["at"] = at
+    return base, rest | _looked_at(query)
+
+
+def _looked_at(query: Query) -> Document:
+    rest: Document = {}
+    if query.partner_or_none is not None:
+        rest["$or"] = [{"partnerSlug": query.partner_or_none}, {"partnerSlug": None}]
+    if query.text:
+        pattern: dict[str, Any] = {"$regex": re.escape(query.text), "$options": "i"}
+        names = ("action", "resourceName", "tenantSlug")
+        rest["$and"] = [{"$or": [{name: pattern} for name in names]}]
+    return rest

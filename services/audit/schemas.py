@@ -1,0 +1,178 @@
+"""What the routes of the audit service take and give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from services.audit.canonical import MAX_INTEGER
+from services.audit.models import Break, Query, Verdict
+from shared.clock import rfc3339, to_milliseconds
+from shared.contracts import Outcome
+from shared.paging import DEFAULT_LIMIT, MAX_LIMIT
+from shared.schemas import Email, View
+
+
+def _canonical(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("must name its offset: 2026-11-22T12:00:00Z")
+    try:
+        return to_milliseconds(moment)
+    except OverflowError as error:
+        raise ValueError("must lie within the years 1 to 9999") from error
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$")]
+Moment = Annotated[datetime, AfterValidator(_canonical)]
+Action = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+){0,7}(\.\*)?$", max_length=200)]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_one_line)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+class ScopedFilters(BaseModel):
+    """Query of `GET /tenants/{slug}/audit` and, with `tenantSlug`, of `GET /partners/{slug}/audit`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    since: Moment | None = Field(None, description="At or after this time (RFC 3339 with its offset).")
+    until: Moment | None = Field(None, description="Before this time.")
+    before: int | None = Field(None, ge=1, le=MAX_INTEGER, description="Only entries with a lower `seq`.")
+    action: Action | None = Field(None, description="An action, or all under a word: `tenant.*`.")
+    outcome: Outcome | None = None
+    q: SearchText | None = Field(None, description="Part of the action, the resource's name or the tenant.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Entries per page.")
+    cursor: str | None = Field(None, max_length=2_000, description="`next` of the page before.")
+
+    def query(self) -> Query:
+        """The filters, without the place in the list."""
+        return Query(
+            since=rfc3339(self.since) if self.since else None,
+            until=rfc3339(self.until) if self.until else None,
+            below=self.before,
+            action=self.action,
+            outcome=self.outcome,
+            text=self.q,
+        )
+
+
+class PartnerFilters(ScopedFilters):
+    """Query of `GET /partners/{slug}/audit`."""
+
+    tenant_slug: Slug | None = None
+
+    def query(self) -> Query:
+        return Query(**{**_fields(super().query()), "tenant": self.tenant_slug})
+
+
+class LogFilters(PartnerFilters):
+    """Query of `GET /audit`."""
+
+    partner_slug: Slug | None = None
+    actor_email: Email | None = None
+    source: Name | None = None
+
+    def query(self) -> Query:
+        return Query(**{**_fields(super().query()), "partner": self.partner_slug, "source": self.source})
+
+
+def _fields(query: Query) -> dict[str, Any]:
+    return {name: getattr(query, name) for name in Query.__dataclass_fields__}
+
+
+class EntryView(View):
+    """An entry as readers see it: personal values in the clear, or null once their key has been destroyed."""
+
+    v: int
+    seq: int
+    id: str
+    at: str
+    actor_type: str
+    actor_id: str | None
+    actor_email: str | None
+    actor_ip: str | None
+    surface: str | None
+    action: str
+    outcome: str
+    resource_type: str | None
+    resource_id: str | None
+    resource_name: str | None
+    tenant_slug: str | None
+    partner_slug: str | None
+    source: str
+    metadata: dict[str, Any]
+    prev_hash: str
+    hash: str
+    erased: bool = Field(description="Some personal value of this entry can no longer be read.")
+
+
+class EntryPage(View):
+    """A page of the log, newest first. It may be short, even empty, and still have a next one."""
+
+    items: list[EntryView]
+    next: str | None
+
+
+class BreakView(View):
+    """The first place where the chain does not hold."""
+
+    kind: str
+    seq: int | None = None
+    head_seq: int | None = None
+    expected: str
+    actual: str
+    field: str | None = None
+
+    @classmethod
+    def of(cls, broken: Break) -> BreakView:
+        at_head = broken.kind == "truncated-tail"
+        return cls(
+            kind=broken.kind,
+            seq=None if at_head else broken.seq,
+            head_seq=broken.seq if at_head else None,
+            expected=broken.expected,
+            actual=broken.actual,
+            field=broken.field,
+        )
+
+
+class VerdictView(View):
+    """The answer of `GET /audit/verify`."""
+
+    ok: bool
+    verified: int = Field(description="Entries that hold, from the first on.")
+    checkpoints: int
+    head_seq: int
+    oldest_hot_seq: int | None
+    highest_archived_seq: int | None
+    findings: list[str] = Field(description="Alarms that break no hash: missing events, missing keys.")
+    broken: BreakView | None = Field(None, alias="break")
+
+    def rendered(self) -> bytes:
+        """JSON in which `break` and its members are absent rather than null."""
+        document = self.model_dump(mode="json", by_alias=True, exclude={"broken"})
+        if self.broken is not None:
+            document["break"] = self.broken.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return orjson.dumps(document)
+
+    @classmethod
+    def of(cls, verdict: Verdict, findings: list[str]) -> VerdictView:
+        return cls(
+            ok=verdict.broken is None,
+            verified=verdict.verified,
+            checkpoints=0,
+            head_seq=verdict.head_seq,
+            oldest_hot_seq=verdict.oldest_seq,
+            highest_archived_seq=None,
+            findings=findings,
+            broken=None if verdict.broken is None else BreakView.of(verdict.broken),
+        )

@@ -1,0 +1,271 @@
+"""Verification as docs/audit-format.md says it: walk the chain and name the first place where it does not hold.
+
+One batch of entries is in memory at a time. Hashing runs in a thread, so that a long verification delays no
+request. What is stored beside the canonical form (`actions`, `sealed`, `actorEmailHmac`) is checked too, as far as
+the keys that exist allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from services.audit.canonical import FIELDS, FORMAT_VERSION, NotCanonicalError, entry_hash
+from services.audit.facts import UNPARSED
+from services.audit.models import DERIVED, Break, BreakKind, Head, Stored, Verdict, action_terms
+from services.audit.personal import (
+    ADDRESS_OWNER,
+    COMMIT,
+    EMAIL,
+    BoxUnreadableError,
+    Values,
+    Vault,
+    address_tag,
+    canonical_address,
+    commitment,
+    commitments,
+    open_box,
+)
+
+_MEMBERS = frozenset((*FIELDS, *DERIVED))
+MOST_FINDINGS = 100
+_TEXTS = ("id", "at", "actorType", "action", "outcome", "source", "prevHash")
+_TEXTS_OR_NULL = ("actorId", "surface", "resourceType", "resourceId", "tenantSlug", "partnerSlug")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}")
+_UNREADABLE = "a box that opens under the owner's key"
+
+
+class Log(Protocol):
+    """What is verified: the repository, or a fake of it."""
+
+    async def head(self) -> Head | None: ...
+
+    async def ends(self) -> tuple[int | None, int | None]: ...
+
+    def walk(self, up_to: int) -> AsyncIterator[list[Stored]]: ...
+
+    async def keys_for(self, owners: Iterable[str], digests: Iterable[str]) -> list[dict[str, Any]]: ...
+
+
+class ChainBrokenError(Exception):
+    """Carries the break to where the verdict is made."""
+
+    def __init__(self, kind: BreakKind, seq: int, expected: object, actual: object, field: str | None = None) -> None:
+        super().__init__(kind)
+        self.broken = Break(kind, seq, str(expected), str(actual), field)
+
+
+class ChainWalk:
+    """The state of a verification between two batches: the place reached and its hash."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self.at = Head()
+        self.lost_keys: set[str] = set()
+
+    def check(self, batch: Sequence[Stored], keys: Mapping[str, Mapping[str, Any]]) -> None:
+        """Check the next entries in order. Raises ChainBrokenError at the first that does not hold."""
+        for entry in batch:
+            self._check_place(entry)
+            self._check_content(entry)
+            _check_types(entry)
+            _check_derived(entry)
+            self._check_personal(entry, keys)
+            self.at = Head(self.at.seq + 1, entry["hash"])
+
+    def _check_place(self, entry: Stored) -> None:
+        place = self.at.seq + 1
+        for name in ("_id", "seq"):
+            if type(entry.get(name)) is bool or entry.get(name) != place:
+                raise ChainBrokenError("seq-gap", place, place, entry.get(name), None if name == "_id" else name)
+
+    def _check_content(self, entry: Stored) -> None:
+        place = self.at.seq + 1
+        if entry.get("prevHash") != self.at.hash:
+            raise ChainBrokenError("event-prev-hash-mismatch", place, self.at.hash, entry.get("prevHash"))
+        if odd := _MEMBERS.symmetric_difference(entry):
+            name = min(odd)
+            state = "an unknown member" if name in entry else "a missing member"
+            raise ChainBrokenError("event-hash-mismatch", place, "exactly the members of the format", state, name)
+        try:
+            computed = entry_hash(entry)
+        except NotCanonicalError as error:
+            raise ChainBrokenError("event-hash-mismatch", place, error, entry["hash"]) from error
+        if computed != entry["hash"]:
+            raise ChainBrokenError("event-hash-mismatch", place, computed, entry["hash"])
+
+    def _check_personal(self, entry: Stored, keys: Mapping[str, Mapping[str, Any]]) -> None:
+        """Every commitment is in the box of its owner and opens to it, unless the owner's key was destroyed."""
+        boxes = _boxes(entry)
+        owners = _owners(entry, boxes)
+        if odd := set(boxes) - set(owners.values()):
+            raise _derived(entry, "sealed", "boxes of the owners of this entry only", min(odd))
+        for owner in sorted(set(owners.values())):
+            expected = {pointer: hash_ for pointer, hash_ in commitments(entry).items() if owners[pointer] == owner}
+            self._check_box(entry, owner, expected, boxes.get(owner), keys.get(owner))
+        if EMAIL not in owners and entry["actorEmailHmac"] is not None:
+            raise _derived(entry, "actorEmailHmac", None, entry["actorEmailHmac"])
+
+    def _check_box(
+        self,
+        entry: Stored,
+        owner: str,
+        expected: Mapping[str, str],
+        box: bytes | None,
+        row: Mapping[str, Any] | None,
+    ) -> None:
+        if owner == ADDRESS_OWNER:
+            raise _derived(entry, "sealed", "a box of an address", "none")
+        if row is None:
+            # Erasure leaves its row behind. No row at all is an alarm, although no hash is broken by it.
+            if len(self.lost_keys) < MOST_FINDINGS:
+                self.lost_keys.add(owner)
+            return
+        if row.get("wrapped") is None:
+            return
+        if box is None:
+            raise _derived(entry, "sealed", f"a box of {owner}", "none")
+        try:
+            key = self._vault.unwrap(owner, bytes(row["wrapped"]))
+            values = open_box(key, owner, entry["id"], box)
+        except BoxUnreadableError as error:
+            raise _derived(entry, "sealed", _UNREADABLE, error) from error
+        _check_values(entry, expected, values)
+        if EMAIL in values:
+            _check_tag(entry, key, values)
+
+
+def _check_values(entry: Stored, expected: Mapping[str, str], values: Values) -> None:
+    opened = {pointer: commitment(salt, value)[COMMIT] for pointer, (salt, value) in values.items()}
+    if opened != expected:
+        raise _derived(entry, "sealed", dict(sorted(expected.items())), dict(sorted(opened.items())))
+
+
+def _check_tag(entry: Stored, key: bytes, values: Values) -> None:
+    tag = address_tag(key, canonical_address(values[EMAIL][1]))
+    stored = entry["actorEmailHmac"]
+    if not isinstance(stored, str) or not hmac.compare_digest(tag.encode(), stored.encode()):
+        raise _derived(entry, "actorEmailHmac", tag, stored)
+
+
+def _check_types(entry: Stored) -> None:
+    """The types of the format: what hashes well but is no entry, no writer of this format has written."""
+    fits = {name: type(entry[name]) is str for name in _TEXTS}
+    fits |= {name: entry[name] is None or type(entry[name]) is str for name in _TEXTS_OR_NULL}
+    fits |= {name: entry[name] is None or _is_commitment(entry[name]) for name in ("actorEmail", "actorIp")}
+    name = entry["resourceName"]
+    fits["v"] = entry["v"] == FORMAT_VERSION
+    fits["resourceName"] = name is None or type(name) is str or _is_commitment(name)
+    fits["metadata"] = type(entry["metadata"]) is dict
+    fits["at"] = fits["at"] and _MOMENT.fullmatch(entry["at"]) is not None
+    for field, good in fits.items():
+        if not good:
+            raise _derived(entry, field, "a value of the type that the format names", type(entry[field]).__name__)
+
+
+def _is_commitment(value: object) -> bool:
+    if type(value) is not dict or value.keys() != {COMMIT}:
+        return False
+    digest = value[COMMIT]
+    return type(digest) is str and _HASH.fullmatch(digest) is not None
+
+
+def _check_derived(entry: Stored) -> None:
+    terms = action_terms(entry["action"])
+    if entry["actions"] != terms:
+        raise _derived(entry, "actions", terms, entry["actions"])
+
+
+def _derived(entry: Stored, field: str, expected: object, actual: object) -> ChainBrokenError:
+    return ChainBrokenError("event-hash-mismatch", entry["seq"], expected, actual, field)
+
+
+def _boxes(entry: Stored) -> dict[str, bytes]:
+    try:
+        boxes = {str(item["owner"]): bytes(item["box"]) for item in entry["sealed"]}
+    except (TypeError, KeyError, ValueError) as error:
+        raise _derived(entry, "sealed", "a list of {owner, box}", entry["sealed"]) from error
+    if len(boxes) != len(entry["sealed"]):
+        raise _derived(entry, "sealed", "one box for each owner", "several")
+    return boxes
+
+
+def _owners(entry: Stored, boxes: Iterable[str]) -> dict[str, str]:
+    """Pointer → owner, as the canonical fields decide it (section «Owners» of the format)."""
+    if entry["action"] == UNPARSED:
+        resource = f"raw:{entry['id']}"
+    elif entry["resourceType"] == "user":
+        resource = f"person:{entry['resourceId']}"
+    else:
+        resource = f"resource:{entry['resourceType']}/{entry['resourceId']}"
+    if entry["actorId"] is not None and entry["actorType"] != "external":
+        actor = f"person:{entry['actorId']}"
+    else:
+        # The name of an owner known by address is random; the entry's own box is the only place that tells it.
+        actor = next((owner for owner in boxes if owner.startswith(ADDRESS_OWNER)), ADDRESS_OWNER)
+    return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in commitments(entry)}
+
+
+async def verify(log: Log, vault: Vault) -> Verdict:
+    """Verify the whole log as it is now. Memory is constant; time is linear.
+
+    Entries that are appended meanwhile belong to the next verification.
+    """
+    head = await log.head()
+    first, last = await log.ends()
+    walk = ChainWalk(vault)
+    broken: Break | None = None
+    try:
+        await _check(log, head, last, walk)
+    except ChainBrokenError as error:
+        broken = error.broken
+    findings = tuple(
+        f"the data key of {owner} is missing, and no erasure is recorded" for owner in sorted(walk.lost_keys)
+    )
+    return Verdict(walk.at.seq, head.seq if head else 0, first, broken, findings)
+
+
+async def _check(log: Log, head: Head | None, last: int | None, walk: ChainWalk) -> None:
+    if head is None:
+        if last is not None:
+            raise ChainBrokenError("truncated-tail", 0, "a head", f"no head, and entries up to {last}")
+        return
+    async for batch in log.walk(head.seq):
+        owners = {item["owner"] for entry in batch for item in _sealed(entry)} | _named_owners(batch)
+        keys = {row["_id"]: row for row in await log.keys_for(owners, ())}
+        await asyncio.to_thread(walk.check, batch, keys)
+    if walk.at.seq < head.seq:
+        raise ChainBrokenError("truncated-tail", head.seq, f"entries up to {head.seq}", f"up to {walk.at.seq}")
+    if walk.at.hash != head.hash:
+        raise ChainBrokenError("truncated-tail", head.seq, head.hash, walk.at.hash)
+    await _check_nothing_beyond(log, head)
+
+
+async def _check_nothing_beyond(log: Log, head: Head) -> None:
+    # In this order: head and entries commit together, so a head read later is never behind an entry read earlier.
+    _, last = await log.ends()
+    now = await log.head()
+    if last is not None and (now is None or now.seq < last):
+        raise ChainBrokenError("truncated-tail", head.seq, f"no entry after {head.seq}", f"entries up to {last}")
+
+
+def _sealed(entry: Stored) -> Sequence[Mapping[str, Any]]:
+    sealed = entry.get("sealed")
+    if not isinstance(sealed, list):
+        return ()
+    return [item for item in sealed if isinstance(item, dict) and isinstance(item.get("owner"), str)]
+
+
+def _named_owners(batch: Sequence[Stored]) -> set[str]:
+    return {owner for entry in batch for owner in _owners_or_none(entry)}
+
+
+def _owners_or_none(entry: Stored) -> Iterable[str]:
+    try:
+        return _owners(entry, ()).values()
+    except (KeyError, TypeError):  # damaged: the walk names it
+        return ()
