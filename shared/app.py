@@ -198,7 +198,10 @@ def _render_errors(app: FastAPI, platform: Platform) -> None:
     @app.exception_handler(DomainError)
     async def domain(request: Request, error: DomainError) -> Response:
         if isinstance(error, Forbidden):
-            await _record_denial(platform, request, error)
+            try:
+                await _record_denial(platform, request, error)
+            except DATABASE_UNAVAILABLE:  # no refusal without its record
+                return _response(request, Unavailable("the database is away", retry_after=2))
         return _response(request, error)
 
     @app.exception_handler(Replay)
@@ -237,7 +240,13 @@ async def _record_denial(platform: Platform, request: Request, error: Forbidden)
     denied = BY_SERVICE[platform.name](
         actor=actor_of(principal),
         outcome="denied",
-        resource=Resource(type="operation", id=slug or pattern, name=pattern),
+        resource=Resource(
+            type="operation",
+            id=pattern,
+            name=slug,
+            tenant_slug=slug if "/tenants/{slug}" in pattern else None,
+            partner_slug=slug if "/partners/{slug}" in pattern else None,
+        ),
         operation=f"{request.method} {pattern}",
         code=error.code,
     )

@@ -141,10 +141,13 @@ class Bus:
         Raises:
             BusUnavailable: there is no connection; nothing is buffered for later.
         """
+        await self._send(subject, payload, reply=reply)
+
+    async def _send(self, subject: str, payload: bytes, **more: Any) -> None:
         if not self.connected:
             raise BusUnavailable("NATS is away")
         try:
-            await self._client.publish(subject, payload, reply=reply)
+            await self._client.publish(subject, payload, **more)
         except (NatsError, OSError) as error:
             raise BusUnavailable(str(error)) from error
 
@@ -186,7 +189,7 @@ class Bus:
                 if error:
                     raise BusUnavailable(f"{message.subject}: {error}")
             else:
-                await self._client.publish(message.subject, message.payload, headers=headers)
+                await self._send(message.subject, message.payload, headers=headers)
         return True
 
     async def _request(self, subject: str, payload: bytes, headers: dict[str, str]) -> bytes:
@@ -259,7 +262,9 @@ class Puller:
                     await self._wake.wait()
         taken = [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
         if len(taken) < most and self._open_count == 0 and taken:
-            await self._ask(most)
+            # Ahead of need: what has been taken is handled even if this cannot be asked now.
+            with contextlib.suppress(BusUnavailable):
+                await self._ask(most)
         return taken
 
     async def close(self) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Protocol
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
+)
 
 
 class Clock(Protocol):
@@ -36,9 +41,11 @@ def parse_rfc3339(text: str) -> datetime:
     """Parse an RFC 3339 date-time; the offset is required.
 
     Raises:
-        ValueError: the text is no date-time or names no offset.
+        ValueError: the text is no date-time of RFC 3339 (other forms of ISO 8601 are none), or no time that exists.
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset: write it as 2026-11-22T12:00:00.000Z")
-    return to_milliseconds(moment)
+    if not _RFC3339.fullmatch(text):
+        raise ValueError(f"{text!r} is no date-time: write it as 2026-11-22T12:00:00.000Z")
+    try:
+        return to_milliseconds(datetime.fromisoformat(text.upper()))
+    except OverflowError as error:  # in UTC it would be before year 1 or after 9999
+        raise ValueError(f"{text!r} is out of range") from error

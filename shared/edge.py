@@ -40,11 +40,12 @@ class Edge:
             return
         started = time.perf_counter()
         status = 500
+        begun = False
 
         async def observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 message["headers"] = [*message["headers"], (b"x-request-id", about.request_id.encode())]
             await send(message)
 
@@ -59,6 +60,8 @@ class Edge:
             await _answer(observed, *render(error, about.request_id))
         except Exception:
             log.exception("request.failed")
+            if begun:  # nothing but breaking off tells the client that the answer is not whole
+                raise
             body = problem(500, "internal_error", "Internal error", request_id=about.request_id)
             await _answer(observed, 500, {"content-type": "application/problem+json"}, body)
         finally:

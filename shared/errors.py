@@ -128,12 +128,19 @@ def problem(
         "code": code,
     }
     if detail:
-        document["detail"] = detail
+        document["detail"] = _text(detail)
     if request_id:
         document["requestId"] = request_id
     if errors:
-        document["errors"] = [{"field": e.field, "code": e.code, "message": e.message} for e in errors]
+        document["errors"] = [
+            {"field": _text(e.field), "code": e.code, "message": _text(e.message)} for e in errors
+        ]
     return orjson.dumps(document)
+
+
+def _text(text: str) -> str:
+    """Replace unpaired surrogates: JSON can smuggle one into a field's name, and UTF-8 has no bytes for it."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def render(error: DomainError, request_id: str) -> tuple[int, dict[str, str], bytes]:

@@ -160,7 +160,7 @@ class EventConsumer:
             subject=topology.dead_subject(self._name, event_type),
             id=f"{self._name}:{self._generation}:{hashlib.sha256(delivery.data).hexdigest()}",
             payload=delivery.data,
-            headers={"Dezky-Consumer": self._name, "Dezky-Reason": reason.replace("\n", " ")[:500]},
+            headers={"Dezky-Consumer": self._name, "Dezky-Reason": " ".join(reason.split())[:500]},
         )
         await self._bus.publish([message])
         await delivery.ack()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from fractions import Fraction
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
 class Money:
-    """An amount in minor units of a currency: ``Money(1250, "EUR")`` is twelve euro fifty."""
+    """An amount in minor units of a currency: ``Money(1250, "EUR")`` is twelve euro fifty.
+
+    Adding, subtracting or ordering two currencies raises ValueError: neither is more than the other.
+    """
 
     minor: int
     currency: str
@@ -33,6 +38,10 @@ class Money:
 
     def __mul__(self, times: int) -> Money:
         return Money(self.minor * times, self.currency)
+
+    def __lt__(self, other: Money) -> bool:
+        self._same(other)
+        return self.minor < other.minor
 
     def _same(self, other: Money) -> None:
         if self.currency != other.currency:

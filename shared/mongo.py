@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import pymongo
 import structlog
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 SELECTION_MS = 2_000
 SOCKET_MS = 10_000
 COMMIT_MS = 5_000
+TRANSACTION_SECONDS = 10.0
+"""For all attempts of a transaction together: less than the 15 s that the gateway waits for an answer."""
 
 DuplicateKey = DuplicateKeyError
 
@@ -136,18 +139,30 @@ class Transactions:
     async def run(self, body: Callable[[Transaction], Awaitable[T]], claim: Claim | None = None) -> T:
         """Return what ``body`` returned in the run that committed.
 
-        A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for
-        at most 120 s (the driver's own limits); every other error aborts and is raised.
+        A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for at
+        most ``TRANSACTION_SECONDS``; every other error aborts and is raised. A database that cannot be found at
+        all is not looked for again.
+
+        Raises:
+            one of DATABASE_UNAVAILABLE: it did not commit, or the database went away before it said so.
         """
 
         async def attempt(tx: Transaction) -> T:
-            if claim is not None:
-                await claim.begin(tx)
-            result = await body(tx)
-            if claim is not None:
-                await claim.settle(tx, result)
+            try:
+                if claim is not None:
+                    await claim.begin(tx)
+                result = await body(tx)
+                if claim is not None:
+                    await claim.settle(tx, result)
+            except ServerSelectionTimeoutError as error:
+                # The driver labels it as transient; without its label it ends the attempts.
+                raise ConnectionFailure(str(error)) from error
             return result
 
+        with pymongo.timeout(TRANSACTION_SECONDS):
+            return await self._attempt(attempt)
+
+    async def _attempt(self, attempt: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._client.start_session() as session:
             return await session.with_transaction(
                 attempt,

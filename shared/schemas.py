@@ -26,10 +26,16 @@ class View(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
+# Controls, line and paragraph separators, surrogates, private and unassigned characters.
+_UNPRINTABLE = {"Cc", "Zl", "Zp", "Cs", "Cn", "Co"}
+# Embeddings, overrides and isolates: the bidirectional controls of CVE-2021-42574.
+_BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 def _printable(text: str) -> str:
-    """Refuse control, format-override and unassigned characters: they hide what a reader would see."""
+    """Refuse what hides or reorders what a reader would see."""
     for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs", "Cn", "Co"} or character in "\u202a\u202b\u202c\u202d\u202e":
+        if unicodedata.category(character) in _UNPRINTABLE or character in _BIDIRECTIONAL:
             raise ValueError(f"must not contain the character U+{ord(character):04X}")
     return unicodedata.normalize("NFC", text)
 
@@ -55,11 +61,13 @@ def _email(text: str) -> str:
     labels = domain.split(".")
     well_formed = (
         at
-        and 0 < len(local) <= 64
+        and len(local) <= 64
+        and all(local.split("."))
         and len(domain) <= 253
         and len(labels) > 1
-        and all(labels)
-        and not any(c.isspace() or c in '"(),:;<>@[\\]' for c in local + domain)
+        and all(0 < len(label) <= 63 and not label.startswith("-") and not label.endswith("-") for label in labels)
+        and all(c.isalnum() or c in "-." for c in domain if c.isascii())
+        and not any(c.isspace() or c in '"(),:;<>@[\\]' or unicodedata.category(c) == "Cf" for c in local + domain)
     )
     if not well_formed:
         raise ValueError("must be an e-mail address like jane@acme.example")

@@ -7,7 +7,7 @@ import sys
 from typing import Annotated, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -19,7 +19,7 @@ def decode_key(text: str) -> bytes:
         ValueError: the text is not base64url.
     """
     try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
         raise ValueError("must be base64url without padding") from error
 
@@ -28,6 +28,12 @@ def _is_32_bytes(secret: SecretStr) -> SecretStr:
     if len(decode_key(secret.get_secret_value())) != 32:
         raise ValueError("must be 32 bytes in base64url; make one with: openssl rand 32 | basenc --base64url")
     return secret
+
+
+def _is_public_key(text: str) -> str:
+    if len(decode_key(text)) != 32:
+        raise ValueError("must be the 32 bytes of an Ed25519 public key in base64url")
+    return text
 
 
 Key32 = Annotated[SecretStr, AfterValidator(_is_32_bytes)]
@@ -39,7 +45,7 @@ class PublicKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     owner: str
-    x: str
+    x: Annotated[str, AfterValidator(_is_public_key)]
 
 
 class ServiceSettings(BaseSettings):
@@ -73,6 +79,9 @@ def load(settings: type[S]) -> S:
         return settings()
     except ValidationError as error:
         _refuse(settings, error)
+    except SettingsError as error:  # a variable that should be JSON is none
+        sys.stderr.write(f"{error}: {error.__cause__}\n")
+        raise SystemExit(2) from error
 
 
 def _refuse(settings: type[BaseSettings], error: ValidationError) -> NoReturn:

@@ -140,7 +140,8 @@ class Topology:
                 f"{self._dot}dead.{spec.name}.>",
             ]
         for bucket in row.buckets:
-            publish += [f"$KV.{bucket}.>", f"$JS.API.*.*.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.>"]
+            # Read and write, but neither delete nor reshape the stream behind it.
+            publish += [f"$KV.{bucket}.>", f"$JS.API.STREAM.INFO.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.>"]
         subscribe = [f"_INBOX.{process}.>"]
         subscribe += [self.subject(types) for types in row.live]
         return {"publish": publish, "subscribe": subscribe}

@@ -43,7 +43,7 @@ def _install() -> int:
         venv.create(VENV, with_pip=True, symlinks=True)
     except subprocess.CalledProcessError:
         return _refuse("This Python has no ensurepip. Install its venv package (Debian: apt install python3-venv).")
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     done = subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCK)], stdout=sys.stderr, check=False)
     if done.returncode:
         return _refuse("pip could not install requirements-dev.lock, see above. Check the network, then try again.")

@@ -1,0 +1,1 @@
+"""The whole fleet, used as its people use it."""

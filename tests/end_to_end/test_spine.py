@@ -1,0 +1,93 @@
+"""The main job through all of it: a partner creates, an operator suspends, and the log tells who did what."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+
+STAFF = ("staff@nordic.example", "portal")
+OPERATOR = ("operator@dezky.local", "operator")
+
+
+def new_slug() -> str:
+    return f"t-{secrets.token_hex(4)}"
+
+
+async def entries_of(operator: httpx.AsyncClient, slug: str) -> list[dict[str, Any]]:
+    answer = await operator.get("/api/audit", params={"tenantSlug": slug})
+    assert answer.status_code == 200, answer.text
+    return list(reversed(answer.json()["items"]))
+
+
+async def test_a_creation_and_a_suspension_are_in_the_log_with_actor_address_and_change(fleet: Fleet) -> None:
+    slug = new_slug()
+    async with fleet.client(*STAFF) as staff, fleet.client(*OPERATOR) as operator:
+        created = await staff.post(
+            "/api/tenants", json={"slug": slug, "name": "Acme Ltd", "plan": "business", "seats": 25}
+        )
+        assert created.status_code == 201, created.text
+        refused = await staff.post(f"/api/tenants/{slug}/suspend", json={"reason": "unpaid"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "operator_token_required")
+        suspended = await operator.post(f"/api/tenants/{slug}/suspend", json={"reason": "unpaid"})
+        assert (suspended.status_code, suspended.json()["status"]) == (200, "suspended")
+
+        async def three() -> list[dict[str, Any]]:
+            found = await entries_of(operator, slug)
+            return found if len(found) == 3 else []
+
+        created_entry, denied_entry, suspended_entry = await eventually(three)
+    assert (created_entry["action"], created_entry["actorEmail"], created_entry["actorIp"]) == (
+        "tenant.created",
+        STAFF[0],
+        "127.0.0.1",
+    )
+    assert (denied_entry["action"], denied_entry["outcome"]) == ("tenant.access_denied", "denied")
+    assert suspended_entry["actorEmail"] == OPERATOR[0]
+    assert suspended_entry["surface"] == "operator"
+    assert suspended_entry["metadata"]["changes"]["status"] == {"before": "active", "after": "suspended"}
+
+
+@pytest.mark.parametrize("forged", ["x-dezky-client-ip", "x_dezky_client_ip", "x-forwarded-for", "x-real-ip"])
+async def test_a_forged_header_from_outside_reaches_no_entry(fleet: Fleet, forged: str) -> None:
+    slug = new_slug()
+    async with fleet.client(*STAFF) as staff, fleet.client(*OPERATOR) as operator:
+        body = {"slug": slug, "name": "Acme", "plan": "business", "seats": 1}
+        await staff.post("/api/tenants", json=body, headers={forged: "198.51.100.66"})
+        found = await eventually(lambda: entries_of(operator, slug))
+    assert found[0]["actorIp"] == "127.0.0.1"
+
+
+async def test_a_service_that_is_reached_around_the_gateway_refuses(fleet: Fleet) -> None:
+    outside = {"authorization": f"Bearer {fleet.token(*STAFF)}"}
+    async with httpx.AsyncClient() as client:
+        for offset in (1, 5):
+            for headers in ({}, outside, {"x-dezky-principal": "operator"}):
+                answer = await client.get(f"{fleet.place.url(offset)}/api/tenants", headers=headers)
+                assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_verification_is_ok_until_root_edits_an_entry_and_then_names_it(fleet: Fleet) -> None:
+    slug = new_slug()
+    async with fleet.client(*STAFF) as staff, fleet.client(*OPERATOR) as operator:
+        await staff.post("/api/tenants", json={"slug": slug, "name": "Acme", "plan": "business", "seats": 1})
+        entry = (await eventually(lambda: entries_of(operator, slug)))[0]
+        verified = (await operator.get("/api/audit/verify")).json()
+        assert verified["ok"] is True
+        assert verified["verified"] == verified["headSeq"]
+        with fleet.root() as root:
+            entries = root["audit"]["entries"]
+            entries.update_one({"seq": entry["seq"]}, {"$set": {"action": "tenant.deleted"}})
+            broken = (await operator.get("/api/audit/verify")).json()
+            entries.update_one({"seq": entry["seq"]}, {"$set": {"action": entry["action"]}})
+        assert broken["ok"] is False
+        assert (broken["break"]["kind"], broken["break"]["seq"]) == ("event-hash-mismatch", entry["seq"])
+        assert broken["break"]["expected"] == entry["hash"] or broken["break"]["actual"] == entry["hash"]
+        assert (await operator.get("/api/audit/verify")).json()["ok"] is True
