@@ -80,7 +80,13 @@ class TenantDirectory:
         if answer.status not in {200, 201}:
             log.warning("directory.refused", status=answer.status)
             raise _away()
-        members: dict[str, Any] = orjson.loads(answer.body)
+        try:
+            members = orjson.loads(answer.body)
+        except ValueError:
+            members = None
+        if not isinstance(members, dict):
+            log.warning("directory.unreadable", reason="no JSON object")
+            raise _away()
         return members
 
 

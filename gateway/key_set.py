@@ -69,7 +69,7 @@ class VerificationKey:
                     key.verify(_to_der(signature), signing_input, _ECDSA)
                 case key:
                     key.verify(signature, signing_input)
-        except (InvalidSignature, ValueError) as error:
+        except InvalidSignature as error:
             raise BadSignature from error
 
 

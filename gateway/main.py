@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,7 @@ from gateway.refusals import Refusals
 from gateway.routes import RouteTable
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
-from gateway.telemetry import Telemetry
+from gateway.telemetry import RequestLines, Telemetry
 from gateway.upstream import Origin, Upstream
 from shared import logs
 from shared.auth import InternalTokenIssuer
@@ -58,6 +60,7 @@ class Deps:
     providers: Providers
     sweeper: Sweeper
     clock: Clock
+    routes: RouteTable = field(default_factory=RouteTable)
     parts: tuple[Part, ...] = ()
     required: Mapping[str, Check] = field(default_factory=dict)
     optional: Mapping[str, Check] = field(default_factory=dict)
@@ -138,8 +141,10 @@ def build_deps(settings: GatewaySettings) -> Deps:
 
 def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
     """Return the gateway over ``deps`` as an ASGI application, to be served by ``ClientConnection``."""
-    routes = RouteTable()
-    telemetry = Telemetry(deps.upstreams)
+    routes = deps.routes
+    threshold = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    lines = RequestLines(sys.stdout.buffer, enabled=threshold <= logging.INFO)
+    telemetry = Telemetry(deps.upstreams, lines)
     document = MergedDocument(deps.upstreams, deps.credentials, routes, now=time.monotonic)
     return Gateway(
         routes=routes,
@@ -160,7 +165,7 @@ def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
         },
         telemetry=telemetry,
         refusals=Refusals(deps.clock),
-        life=Life(deps.parts),
+        life=Life([lines, *deps.parts]),
     )
 
 

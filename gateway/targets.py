@@ -12,8 +12,8 @@ import re
 from gateway.problems import BadRequest
 
 # pchar of RFC 3986 §3.3 without percent-encodings.
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@]+)*/?")
-_ENCODED = re.compile(rb"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+)*/?")
+_PLAIN = re.compile(rb"(?=/)(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@]+)*/?")
+_ENCODED = re.compile(rb"(?=/)(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+)*/?")
 _FORBIDDEN_DECODED = re.compile(r"[\x00-\x1f\x7f/\\]")
 _QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
 _HEX = re.compile(rb"%([0-9A-Fa-f]{2})")

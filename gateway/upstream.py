@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.sweeper import Sweeper
 from gateway.upstream_connection import Call, UpstreamConnection
-from gateway.upstream_errors import UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
+from gateway.upstream_errors import UpstreamBroken, UpstreamBusy, UpstreamStale, UpstreamTimeout, UpstreamUnreachable
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110 §9.2.2, of the methods that the gateway speaks."""
@@ -118,50 +118,58 @@ class Pool:
         Raises:
             UpstreamUnreachable, UpstreamBusy
         """
-        while True:
-            connection = self.take_idle()
-            if connection is not None:
-                return connection
-            if len(self._open) + self._opening < self.limits.connections:
-                return await self.dial()
-            handed = await self._wait_in_turn()
-            if handed is not None and handed.usable:
-                return handed
+        connection = self.take_idle()
+        if connection is not None:
+            return connection
+        if self._has_room() and not self._waiters:
+            return await self.dial()
+        if len(self._waiters) >= self.limits.waiting:
+            raise UpstreamBusy("too many calls wait")
+        try:
+            async with asyncio.timeout(self.limits.wait):
+                handed = await self._wait_in_turn()
+        except TimeoutError:
+            raise UpstreamBusy("no connection became free in time") from None
+        return handed or await self.dial()
 
     async def dial(self) -> UpstreamConnection:
-        """Open a connection.
+        """Open a connection, whether there is room for it or not.
 
         Raises:
             UpstreamUnreachable: refused, or not within the time for connecting.
         """
         loop = asyncio.get_running_loop()
-        self._opening += 1
         connection = UpstreamConnection(self, loop)
+        self._opening += 1
         try:
             async with asyncio.timeout(self.limits.connect):
                 await loop.create_connection(lambda: connection, self.origin.host, self.origin.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
             raise UpstreamUnreachable(f"{self.origin.url}: {error}") from error
+        else:
+            self._open.add(connection)
         finally:
             self._opening -= 1
             self._invite()
-        self._open.add(connection)
         return connection
 
+    def _has_room(self) -> bool:
+        return len(self._open) + self._opening < self.limits.connections
+
     async def _wait_in_turn(self) -> UpstreamConnection | None:
-        if len(self._waiters) >= self.limits.waiting:
-            raise UpstreamBusy("too many calls wait")
-        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            async with asyncio.timeout(self.limits.wait):
-                return await waiter
-        except TimeoutError:
-            self._leave_line(waiter)
-            raise UpstreamBusy("no connection became free in time") from None
-        except asyncio.CancelledError:
-            self._leave_line(waiter)
-            raise
+        """Return a connection that was handed over, or None if there is room for a new one."""
+        front = False
+        while True:
+            waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+            (self._waiters.appendleft if front else self._waiters.append)(waiter)
+            try:
+                handed = await waiter
+            except asyncio.CancelledError:
+                self._leave_line(waiter)
+                raise
+            if handed.usable if handed is not None else self._has_room():
+                return handed
+            front = True  # it went bad, or somebody was faster, on the way to us
 
     def _leave_line(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
         """Step out of the line; what was handed over in the last moment goes to the next."""
@@ -184,7 +192,7 @@ class Pool:
 
     def _invite(self) -> None:
         """Let the next caller in line try again, if there is room for a connection."""
-        if len(self._open) + self._opening < self.limits.connections:
+        if self._has_room():
             waiter = self._next_waiter()
             if waiter is not None:
                 waiter.set_result(None)
@@ -260,7 +268,8 @@ class Upstream:
     async def document(self, method: str, target: str, *, fields: bytes, body: bytes = b"", timeout: float) -> Document:
         """Call the service for the gateway's own sake and return the whole answer.
 
-        ``fields`` are complete header lines. ``timeout`` bounds everything, waiting for a connection included.
+        Only for what may be asked twice: a kept connection that turns out closed is replaced once. ``fields`` are
+        complete header lines. ``timeout`` is in seconds and bounds everything, waiting for a connection included.
 
         Raises:
             UpstreamError: no complete answer, or one of more than 8 MiB.
@@ -270,12 +279,15 @@ class Upstream:
         )  # fmt: skip
         try:
             async with asyncio.timeout(timeout):
-                return await self._document(method, request, timeout)
+                try:
+                    return await self._document(method, request, timeout)
+                except UpstreamStale:
+                    return await self._document(method, request, timeout, fresh=True)
         except TimeoutError:
             raise UpstreamTimeout from None
 
-    async def _document(self, method: str, request: bytes, timeout: float) -> Document:
-        call = await self.call(method, request, timeout)
+    async def _document(self, method: str, request: bytes, timeout: float, *, fresh: bool = False) -> Document:
+        call = await self.call(method, request, timeout, fresh=fresh)
         try:
             await call.head()
             chunks, size = [], 0

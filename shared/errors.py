@@ -132,9 +132,7 @@ def problem(
     if request_id:
         document["requestId"] = request_id
     if errors:
-        document["errors"] = [
-            {"field": _text(e.field), "code": e.code, "message": _text(e.message)} for e in errors
-        ]
+        document["errors"] = [{"field": _text(e.field), "code": e.code, "message": _text(e.message)} for e in errors]
     return orjson.dumps(document)
 
 

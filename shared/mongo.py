@@ -140,25 +140,23 @@ class Transactions:
         """Return what ``body`` returned in the run that committed.
 
         A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for at
-        most ``TRANSACTION_SECONDS``; every other error aborts and is raised. A database that cannot be found at
-        all is not looked for again.
+        most ``TRANSACTION_SECONDS``; every other error aborts and is raised.
 
         Raises:
             one of DATABASE_UNAVAILABLE: it did not commit, or the database went away before it said so.
         """
 
         async def attempt(tx: Transaction) -> T:
-            try:
-                if claim is not None:
-                    await claim.begin(tx)
-                result = await body(tx)
-                if claim is not None:
-                    await claim.settle(tx, result)
-            except ServerSelectionTimeoutError as error:
-                # The driver labels it as transient; without its label it ends the attempts.
-                raise ConnectionFailure(str(error)) from error
+            if claim is not None:
+                await claim.begin(tx)
+            result = await body(tx)
+            if claim is not None:
+                await claim.settle(tx, result)
             return result
 
+        if not self._client.topology_description.has_writable_server():
+            # Inside the deadline below the driver looks for a server until the deadline; here, for SELECTION_MS.
+            await self._client.admin.command("ping")
         with pymongo.timeout(TRANSACTION_SECONDS):
             return await self._attempt(attempt)
 

@@ -55,7 +55,9 @@ def decode_cursor(cursor: str | None, query: Mapping[str, Any], shape: Sequence[
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         document = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         key, belongs = document["k"], document["q"]
-        fits = type(key) is list and len(key) == len(shape) and all(type(k) is t for k, t in zip(key, shape, strict=True))
+        fits = (
+            type(key) is list and len(key) == len(shape) and all(type(k) is t for k, t in zip(key, shape, strict=True))
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise _bad("this is no cursor: repeat the list without it") from error
     if not fits:

@@ -7,7 +7,7 @@ wherever every member name is ASCII, because there the UTF-16 order of RFC 8785 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -82,21 +82,19 @@ def _check(value: object, depth: int) -> bool:
         return True
     if depth >= MAX_DEPTH:
         raise NotCanonicalError(f"nested deeper than {MAX_DEPTH} levels")
-    if kind is dict:
-        return _check_members(value, depth)  # type: ignore[arg-type]
-    if kind is list:
-        ascii_names = [_check(item, depth + 1) for item in value]  # type: ignore[attr-defined]
-        return all(ascii_names)
-    raise NotCanonicalError(f"a {kind.__name__} has no canonical form")
-
-
-def _check_members(members: dict[object, object], depth: int) -> bool:
     ascii_names = True
-    for name, item in members.items():
-        if type(name) is not str:
-            raise NotCanonicalError("a member name is not a string")
-        if not name.isascii():
-            ascii_names = False
-        if not _check(item, depth + 1):
+    if isinstance(value, dict) and kind is dict:
+        for name in value:
+            if type(name) is not str:
+                raise NotCanonicalError("a member name is not a string")
+            ascii_names = ascii_names and name.isascii()
+        items: Iterable[object] = value.values()
+    elif isinstance(value, list) and kind is list:
+        items = value
+    else:
+        raise NotCanonicalError(f"a {kind.__name__} has no canonical form")
+    for item in items:
+        # Most values are strings: spare them the call.
+        if type(item) is not str and not _check(item, depth + 1):
             ascii_names = False
     return ascii_names

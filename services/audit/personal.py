@@ -224,19 +224,20 @@ def commitments(entry: Mapping[str, Any]) -> dict[str, str]:
     """Pointer → commitment of every personal value of an entry."""
     found: dict[str, str] = {}
     for name in ("actorEmail", "actorIp", "resourceName", "metadata"):
-        _collect(entry[name], pointer_of(name), found)
+        _collect(entry[name], (name,), found)
     return found
 
 
-def _collect(value: Any, pointer: str, found: dict[str, str]) -> None:
+def _collect(value: Any, path: tuple[str | int, ...], found: dict[str, str]) -> None:
     if isinstance(value, dict):
         if COMMIT in value:
-            found[pointer] = value[COMMIT]
+            found[pointer_of(*path)] = value[COMMIT]
             return
-        for name, item in value.items():
-            if isinstance(item, dict | list):
-                _collect(item, pointer + pointer_of(name), found)
+        items: Iterable[tuple[str | int, Any]] = value.items()
     elif isinstance(value, list):
-        for place, item in enumerate(value):
-            if isinstance(item, dict | list):
-                _collect(item, pointer + pointer_of(place), found)
+        items = enumerate(value)
+    else:
+        return
+    for name, item in items:
+        if isinstance(item, dict | list):
+            _collect(item, (*path, name), found)

@@ -66,9 +66,11 @@ class ChainWalk:
         self._vault = vault
         self.at = Head()
         self.lost_keys: set[str] = set()
+        self._keys: dict[str, bytes] = {}
 
     def check(self, batch: Sequence[Stored], keys: Mapping[str, Mapping[str, Any]]) -> None:
         """Check the next entries in order. Raises ChainBrokenError at the first that does not hold."""
+        self._keys = {}
         for entry in batch:
             self._check_place(entry)
             self._check_content(entry)
@@ -101,13 +103,15 @@ class ChainWalk:
     def _check_personal(self, entry: Stored, keys: Mapping[str, Mapping[str, Any]]) -> None:
         """Every commitment is in the box of its owner and opens to it, unless the owner's key was destroyed."""
         boxes = _boxes(entry)
-        owners = _owners(entry, boxes)
-        if odd := set(boxes) - set(owners.values()):
+        hidden = commitments(entry)
+        by_owner: dict[str, dict[str, str]] = {}
+        for pointer, owner in _owners(entry, hidden, boxes).items():
+            by_owner.setdefault(owner, {})[pointer] = hidden[pointer]
+        if odd := boxes.keys() - by_owner:
             raise _derived(entry, "sealed", "boxes of the owners of this entry only", min(odd))
-        for owner in sorted(set(owners.values())):
-            expected = {pointer: hash_ for pointer, hash_ in commitments(entry).items() if owners[pointer] == owner}
-            self._check_box(entry, owner, expected, boxes.get(owner), keys.get(owner))
-        if EMAIL not in owners and entry["actorEmailHmac"] is not None:
+        for owner in sorted(by_owner):
+            self._check_box(entry, owner, by_owner[owner], boxes.get(owner), keys.get(owner))
+        if EMAIL not in hidden and entry["actorEmailHmac"] is not None:
             raise _derived(entry, "actorEmailHmac", None, entry["actorEmailHmac"])
 
     def _check_box(
@@ -130,13 +134,18 @@ class ChainWalk:
         if box is None:
             raise _derived(entry, "sealed", f"a box of {owner}", "none")
         try:
-            key = self._vault.unwrap(owner, bytes(row["wrapped"]))
+            key = self._key(owner, row)
             values = open_box(key, owner, entry["id"], box)
         except BoxUnreadableError as error:
             raise _derived(entry, "sealed", _UNREADABLE, error) from error
         _check_values(entry, expected, values)
         if EMAIL in values:
             _check_tag(entry, key, values)
+
+    def _key(self, owner: str, row: Mapping[str, Any]) -> bytes:
+        if owner not in self._keys:
+            self._keys[owner] = self._vault.unwrap(owner, bytes(row["wrapped"]))
+        return self._keys[owner]
 
 
 def _check_values(entry: Stored, expected: Mapping[str, str], values: Values) -> None:
@@ -194,7 +203,7 @@ def _boxes(entry: Stored) -> dict[str, bytes]:
     return boxes
 
 
-def _owners(entry: Stored, boxes: Iterable[str]) -> dict[str, str]:
+def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[str, str]:
     """Pointer → owner, as the canonical fields decide it (section «Owners» of the format)."""
     if entry["action"] == UNPARSED:
         resource = f"raw:{entry['id']}"
@@ -207,7 +216,7 @@ def _owners(entry: Stored, boxes: Iterable[str]) -> dict[str, str]:
     else:
         # The name of an owner known by address is random; the entry's own box is the only place that tells it.
         actor = next((owner for owner in boxes if owner.startswith(ADDRESS_OWNER)), ADDRESS_OWNER)
-    return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in commitments(entry)}
+    return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in hidden}
 
 
 async def verify(log: Log, vault: Vault) -> Verdict:
@@ -266,6 +275,6 @@ def _named_owners(batch: Sequence[Stored]) -> set[str]:
 
 def _owners_or_none(entry: Stored) -> Iterable[str]:
     try:
-        return _owners(entry, ()).values()
+        return _owners(entry, commitments(entry), ()).values()
     except (KeyError, TypeError):  # damaged: the walk names it
         return ()

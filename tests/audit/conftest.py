@@ -22,6 +22,7 @@ from shared.testing import ManualClock
 from tests.audit.events import PERSONAL_KEY
 from tests.support.servers import MongodServer, TestDatabase
 
+
 @pytest.fixture
 def audit_database(mongod: MongodServer, database: TestDatabase) -> Iterator[TestDatabase]:
     """The test's database under the role that the local runner gives to the audit service."""

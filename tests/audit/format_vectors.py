@@ -46,7 +46,10 @@ def first_entry():
             "version": 2,
             "changes": {
                 "seats": {"before": 25, "after": 9007199254740991},
-                "billing": {"before": None, "after": {"company": 'A "quoted"\n\x0f/\\', "contact": commit(SALTS[2], "Zoë Müller")}},
+                "billing": {
+                    "before": None,
+                    "after": {"company": 'A "quoted"\n\x0f/\\', "contact": commit(SALTS[2], "Zoë Müller")},
+                },
             },
         },
         "prevHash": "0" * 64,

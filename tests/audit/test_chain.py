@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from pymongo.errors import OperationFailure
 
 from services.audit.chain import Appended, ChainWriter
 from services.audit.facts import interpret
-from services.audit.models import Head
+from services.audit.models import Head, Stored
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository, HeadMissingError, HeadMovedError
 from services.audit.verifier import verify
@@ -40,9 +40,7 @@ async def test_the_same_event_again_is_a_duplicate_and_burns_no_number(chain: Ch
     assert await root_db["entries"].count_documents({}) == 2
 
 
-async def test_a_verified_chain_holds(
-    chain: Chain, repository: AuditRepository, vault: Vault
-) -> None:
+async def test_a_verified_chain_holds(chain: Chain, repository: AuditRepository, vault: Vault) -> None:
     await chain(encode(tenant_event(1), suspended(2), refused(1, id="0198c0de-0000-7000-8000-0000000000ff")))
     verdict = await verify(repository, vault)
     assert (verdict.broken, verdict.verified, verdict.head_seq, verdict.findings) == (None, 3, 3, ())
@@ -173,3 +171,40 @@ async def test_a_batch_that_fails_leaves_nothing_behind(
     for collection in ("entries", "heads", "person_keys", "sources"):
         assert await root_db[collection].count_documents({}) == 0
     assert (await chain(encode(tenant_event(1)))).head.seq == 1
+
+
+async def test_an_edit_by_mongodbs_root_is_named(
+    chain: Chain, repository: AuditRepository, vault: Vault, root_db: Database
+) -> None:
+    await chain(encode(*(tenant_event(number) for number in range(1, 1202))))
+    await root_db["entries"].update_one({"seq": 1100}, {"$set": {"metadata.changes.name.after": "Name 1101"}})
+    broken = (await verify(repository, vault)).broken
+    assert broken is not None
+    assert (broken.kind, broken.seq) == ("event-hash-mismatch", 1100)
+    await root_db["entries"].delete_many({"seq": {"$gt": 1000}})
+    broken = (await verify(repository, vault)).broken
+    assert broken is not None
+    assert (broken.kind, broken.seq, broken.actual) == ("truncated-tail", 1201, "up to 1000")
+
+
+async def test_entries_appended_during_a_verification_are_no_alarm(
+    chain: Chain, audit_mongo: Mongo, vault: Vault
+) -> None:
+    class Appending(AuditRepository):
+        """Appends between the reading of the head and of the entries, and again after the walk."""
+
+        number = 10
+
+        async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
+            await self._more()
+            async for batch in super().walk(up_to):
+                yield batch
+            await self._more()
+
+        async def _more(self) -> None:
+            self.number += 1
+            await chain(encode(tenant_event(self.number)))
+
+    await chain(encode(tenant_event(1), tenant_event(2)))
+    verdict = await verify(Appending(audit_mongo.db), vault)
+    assert (verdict.broken, verdict.verified, verdict.head_seq) == (None, 2, 2)

@@ -114,9 +114,7 @@ def _data(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         ("reserved_name", _data(note=[{"a\0b": 1}])),
     ],
 )
-def test_what_cannot_be_believed_is_chained_as_raw_bytes(
-    reason: str, change: Callable[[dict[str, Any]], Any]
-) -> None:
+def test_what_cannot_be_believed_is_chained_as_raw_bytes(reason: str, change: Callable[[dict[str, Any]], Any]) -> None:
     payload = encode(change(tenant_event(1)))[0]
     fact = interpret("tenant.updated.v1", payload, NOW)
     assert fact.fields["action"] == "audit.unparsed"

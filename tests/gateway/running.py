@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -17,6 +17,7 @@ from gateway.identity import Credentials
 from gateway.main import Deps, create_app, listener
 from gateway.protocol import Limits
 from gateway.providers import Provider, Providers
+from gateway.routes import ROUTES, Route, RouteTable
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from gateway.token_errors import BadSignature
@@ -153,6 +154,8 @@ class Service:
         self.connections = 0
         self.open = 0
         self.port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
@@ -160,6 +163,11 @@ class Service:
 
     async def stop(self) -> None:
         self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def last(self) -> Seen:
@@ -168,17 +176,24 @@ class Service:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while not writer.is_closing():
-                head = (await reader.readuntil(b"\r\n\r\n"))[:-4]
-                seen = Seen(head, b"")
-                if self.reads_body:
-                    seen.body = await _read_body(seen, reader)
-                self.seen.append(seen)
-                await self.script(seen, reader, writer)
-                await writer.drain()
+        self._writers.add(writer)
+        self._serving.add(cast("asyncio.Task[Any]", asyncio.current_task()))
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            await self._converse(reader, writer)
         self.open -= 1
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            head = (await reader.readuntil(b"\r\n\r\n"))[:-4]
+            seen = Seen(head, b"")
+            if self.reads_body:
+                seen.body = await _read_body(seen, reader)
+            self.seen.append(seen)
+            await self.script(seen, reader, writer)
+            await writer.drain()
 
 
 async def _read_body(seen: Seen, reader: asyncio.StreamReader) -> bytes:
@@ -324,6 +339,7 @@ async def running(
     pool: PoolLimits | None = None,
     sweep: float = 0.02,
     dead: tuple[str, ...] = (),
+    routes: Sequence[Route] = ROUTES,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Run a gateway. Services in ``dead`` have an address where nobody listens."""
@@ -347,6 +363,7 @@ async def running(
         providers=Providers([provider("operator"), provider("portal")]),
         sweeper=sweeper,
         clock=clock,
+        routes=RouteTable(routes),
     )
     configured = GatewaySettings(
         port=free_port(),

@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -133,3 +134,17 @@ def test_an_object_may_be_as_deep_as_the_limit_and_no_deeper():
 def test_brackets_in_strings_and_side_by_side_are_not_depth():
     members = {"text": "[{" * 500, "quoted": '"[\\' * 100, "list": [[] for _ in range(500)]}
     assert parse_object(json.dumps(members).encode()) == members
+
+
+def test_hostile_quotes_cost_no_more_than_their_length():
+    # An endless string of escaped quotes after many brackets: quadratic in a reader that looks for its end.
+    def seconds(length):
+        raw = b'{"a":[' * 40 + b'"' + b'\\"' * length
+        started = time.perf_counter()
+        with pytest.raises(StrictError):
+            parse_object(raw)
+        return time.perf_counter() - started
+
+    small = min(seconds(4_000) for _ in range(5))
+    large = min(seconds(64_000) for _ in range(5))
+    assert large < 16 * small * 4

@@ -1,5 +1,6 @@
 """A place of its own for each test: an empty home and a port base whose whole range is free."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,16 +38,11 @@ def listener() -> Iterator[socket.socket]:
 
 def free_port_base() -> int:
     """A base whose next 40 ports nobody listens on, below the range of outgoing connections."""
-    for base in range(11_000 + (hash(Path.cwd()) + _worker()) % 50 * 400, 32_000, _RANGE):
+    first = 11_000 + os.getpid() % 50 * 400  # so that two workers do not look in the same order
+    for base in range(first, 32_000, _RANGE):
         if all(_is_free(base + offset) for offset in range(_RANGE)):
             return base
     raise AssertionError("no 40 free ports in a row")
-
-
-def _worker() -> int:
-    import os
-
-    return int("0" + "".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))))
 
 
 def _is_free(port: int) -> bool:

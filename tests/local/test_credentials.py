@@ -40,13 +40,18 @@ def test_a_new_name_is_added_and_the_others_stay(tmp_path: Path) -> None:
     assert after.people["joe"] != after.people["jane"]
 
 
-def test_every_file_is_readable_by_its_owner_only_also_one_that_was_opened_up(tmp_path: Path) -> None:
-    create(tmp_path)
-    (tmp_path / "mongo.json").chmod(0o644)
+def test_every_file_is_readable_by_its_owner_only_from_the_start(tmp_path: Path) -> None:
     create(tmp_path)
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert set(modes.values()) == {0o600}
     assert {"mongo.json", "nats.json", "signing.json", "audit.json", "people.json"} <= modes.keys()
+
+
+def test_a_file_that_was_opened_up_is_closed_again(tmp_path: Path) -> None:
+    create(tmp_path)
+    (tmp_path / "mongo.json").chmod(0o644)
+    create(tmp_path)
+    assert (tmp_path / "mongo.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_no_secret_is_used_twice(tmp_path: Path) -> None:

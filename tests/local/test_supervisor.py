@@ -18,8 +18,6 @@ from infrastructure.local.servers.child import ProcessId
 from infrastructure.local.supervisor import Supervisor
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.unit
-
 # A server that is ready unless its folder holds a file `sick`, and says what is sent to it.
 SERVER = """
 import http.server, os, pathlib, signal, sys, time

@@ -1,13 +1,12 @@
 """Request smuggling and path confusion, byte by byte on real sockets.
 
-What must be refused is what RFC 9112 §5, §6 and §11.2 name, and the vectors published for proxies since 2005 (CL.TE, TE.CL,
-TE.TE, doubled Content-Length, bare line feeds, folded headers, chunk extensions with line breaks).
+What must be refused is what RFC 9112 §5, §6 and §11.2 name, and the vectors published for proxies since 2005 (CL.TE,
+TE.CL, TE.TE, doubled Content-Length, bare line feeds, folded headers, chunk extensions with line breaks).
 """
 
 from __future__ import annotations
 
 import asyncio
-
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,7 +17,7 @@ from tests.gateway.running import OK, Answer, Running, answering, request, runni
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HEAD = b"POST /webhooks/stripe HTTP/1.1\r\nHost: api.dezky.example\r\n"
-SMUGGLED = b"GET /api/me HTTP/1.1\r\nHost: api.dezky.example\r\nX-Smuggled: yes\r\n\r\n"
+SMUGGLED = b"GET /health HTTP/1.1\r\nHost: api.dezky.example\r\nX-Smuggled: yes\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 REFUSED: dict[str, bytes] = {

@@ -1,0 +1,48 @@
+"""Connections for the tests of the delivery chain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from infrastructure.local.servers.nats import NatsServer
+from shared.bus import Bus
+from shared.mongo import Mongo
+from shared.outbox import INDEXES
+from shared.topology import Topology
+from tests.integration.parts import Streams, administrator, connected
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """What the parts log, instead of on the terminal."""
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+async def bus(nats_server: NatsServer, nats_topology: Topology) -> AsyncIterator[Bus]:
+    """The tenant service's connection."""
+    async with connected(nats_server, "tenant", nats_topology) as made:
+        yield made
+
+
+@pytest.fixture
+async def audit_bus(nats_server: NatsServer, nats_topology: Topology) -> AsyncIterator[Bus]:
+    """The audit service's connection: the one that has a consumer."""
+    async with connected(nats_server, "audit", nats_topology) as made:
+        yield made
+
+
+@pytest.fixture
+async def streams(nats_server: NatsServer, nats_topology: Topology) -> AsyncIterator[Streams]:
+    async with administrator(nats_server, nats_topology) as made:
+        yield made
+
+
+@pytest.fixture
+async def outbox_indexes(mongo: Mongo) -> None:
+    await mongo.ensure_indexes(INDEXES)

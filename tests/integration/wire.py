@@ -1,0 +1,66 @@
+"""A TCP relay in front of mongod that loses what a network can lose, at the byte that a test names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Literal
+
+Loss = Literal["request", "reply"]
+
+
+class LossyWire:
+    """Forwards to ``port``; the next message that contains ``marker`` is lost, or its reply is, and both ends close."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._marker = b""
+        self._loss: Loss = "reply"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lost = 0
+        self.port = 0
+
+    def lose(self, loss: Loss, marker: bytes) -> None:
+        self._loss, self._marker = loss, marker
+
+    async def __aenter__(self) -> LossyWire:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        down = asyncio.create_task(self._copy(up_reader, writer))
+        self._tasks.add(down)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            while data := await reader.read(1 << 16):
+                if self._marker and self._marker in data:
+                    self._marker = b""
+                    self.lost += 1
+                    down.cancel()
+                    if self._loss == "reply":
+                        up_writer.write(data)
+                        await up_writer.drain()
+                        await up_reader.read(1)  # it was answered, and nobody will know
+                    break
+                up_writer.write(data)
+                await up_writer.drain()
+        for end in (up_writer, writer):
+            end.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
