@@ -77,6 +77,8 @@ class Exchange:
             # The last line of defence of a connection: the application renders its own errors.
             log.exception("gateway.exchange_failed", path=self.scope["path"])
         finally:
+            # The scope holds us and we hold the scope: without this, each request is work for the cycle collector.
+            self.scope["extensions"] = {}
             self._connection.exchange_left(self)
 
     # -- fed by the connection

@@ -21,6 +21,9 @@ OPERATOR: Final[frozenset[Surface]] = frozenset({"operator"})
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
+_REMEMBERED = 4_096
+_REMEMBERED_LENGTH = 256
+
 _PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 
 
@@ -89,11 +92,12 @@ class _Node:
 
 
 class RouteTable:
-    """Finds the row for a path in time proportional to the path's segments."""
+    """Finds the row for a path: in time proportional to its segments, and by one look-up the next time."""
 
     def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
         self.routes = tuple(routes)
         self._root = _Node()
+        self._found: dict[str, Route] = {}
         for route in self.routes:
             self._insert(route)
 
@@ -110,6 +114,16 @@ class RouteTable:
 
     def match(self, path: str) -> Route | None:
         """Return the row with the longest pattern that covers ``path`` (decoded), or None."""
+        found = self._found.get(path)
+        if found is None:
+            found = self._search(path)
+            if found is not None and len(path) <= _REMEMBERED_LENGTH:
+                if len(self._found) >= _REMEMBERED:
+                    self._found.clear()
+                self._found[path] = found
+        return found
+
+    def _search(self, path: str) -> Route | None:
         found: Route | None = None
         nodes = [self._root]
         for segment in path.split("/")[1:]:

@@ -36,6 +36,7 @@ from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_una
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
+from shared.schemas import ProblemView
 from shared.settings import ServiceSettings, decode_key
 from shared.topology import Topology
 
@@ -44,6 +45,7 @@ log = structlog.get_logger()
 COMMON_INDEXES: Mapping[str, Sequence[Index]] = {**OUTBOX_INDEXES, **INBOX_INDEXES, **IDEMPOTENCY_INDEXES}
 READY_SECONDS = 1.0
 GRACE_SECONDS = 10
+STOP_SECONDS = 5
 
 Task = Callable[[], Awaitable[None]]
 
@@ -104,27 +106,15 @@ def create_app(
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
     """
     prepared = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        platform.bus.start()
-        workers = [asyncio.create_task(_prepare(platform, {**COMMON_INDEXES, **indexes}, prepared))]
-        workers += [asyncio.create_task(_keep_running(task, prepared)) for task in (platform.relay().run, *tasks)]
-        yield
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        await platform.bus.close()
-        await platform.mongo.close()
-
     app = FastAPI(
         title=f"Dezky {platform.name}",
         version="0.1.0",
-        lifespan=lifespan,
+        lifespan=_lifespan(platform, {**COMMON_INDEXES, **indexes}, tasks, prepared),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        responses={422: {"description": "The request is not valid", "model": ProblemView}},
     )
     app.state.deps = deps
     app.state.platform = platform
@@ -134,6 +124,24 @@ def create_app(
     _render_errors(app, platform)
     app.add_middleware(Edge, service=platform.name, verifier=platform.verifier, public=public)
     return app
+
+
+def _lifespan(
+    platform: Platform, indexes: Mapping[str, Sequence[Index]], tasks: Sequence[Task], prepared: asyncio.Event
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        platform.bus.start()
+        workers = [asyncio.create_task(_prepare(platform, indexes, prepared))]
+        workers += [asyncio.create_task(_keep_running(task, prepared)) for task in (platform.relay().run, *tasks)]
+        yield
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers, timeout=STOP_SECONDS)
+        await platform.bus.close()
+        await platform.mongo.close()
+
+    return lifespan
 
 
 async def _prepare(platform: Platform, indexes: Mapping[str, Sequence[Index]], done: asyncio.Event) -> None:
@@ -156,6 +164,9 @@ async def _keep_running(task: Task, prepared: asyncio.Event) -> None:
         try:
             await task()
         except Exception:
+            # A failure while stopping takes the place of the cancellation: then there is no second one to wait for.
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                return
             log.exception("worker.failed", worker=getattr(task, "__qualname__", repr(task)))
         await asyncio.sleep(1.0)
 

@@ -8,16 +8,19 @@ write conflicts with the taking-over of the lease.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from pymongo import ReturnDocument
+from pymongo.errors import PyMongoError
 
 from shared.errors import Conflict
 from shared.mongo import Database, Document, DuplicateKey, Transaction
 
 log = structlog.get_logger()
 
+RELEASE_SECONDS = 1.0
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -88,13 +91,14 @@ class Lease:
             raise LeaseLost(f"the lease {self._name} has passed to another replica")
 
     async def release(self) -> None:
-        """Give the lease up at once, so that a successor need not wait for its end."""
-        if self.token is not None:
-            await self._leases.update_one(
-                {"_id": self._name, "holder": self._holder, "token": self.token},
-                [{"$set": {"expiresAt": "$$NOW", "holder": None}}],
-            )
-            self.token = None
+        """Give the lease up at once, so that no successor waits for its end; if that fails, it ends by itself."""
+        if self.token is None:
+            return
+        mine = {"_id": self._name, "holder": self._holder, "token": self.token}
+        self.token = None
+        with contextlib.suppress(PyMongoError, TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._leases.update_one(mine, [{"$set": {"expiresAt": "$$NOW", "holder": None}}])
 
     async def hold(self) -> None:
         """Return once the lease is held, asking three times per time to live."""

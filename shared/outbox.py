@@ -121,8 +121,7 @@ class OutboxRelay:
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
-            with contextlib.suppress(PyMongoError):
-                await self._lease.release()
+            await self._lease.release()
 
     async def _run_once(self) -> None:
         try:

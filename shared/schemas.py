@@ -32,6 +32,26 @@ _UNPRINTABLE = {"Cc", "Zl", "Zp", "Cs", "Cn", "Co"}
 _BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+class ProblemField(View):
+    """One field that is wrong."""
+
+    field: str
+    code: str
+    message: str
+
+
+class ProblemView(View):
+    """A problem document (RFC 9457), sent as ``application/problem+json``."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str | None = None
+    request_id: str | None = None
+    errors: list[ProblemField] = []
+
+
 def _printable(text: str) -> str:
     """Refuse what hides or reorders what a reader would see."""
     for character in text:

@@ -55,9 +55,9 @@ class ServiceSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(description="TCP port to listen on.")
-    mongo_uri: SecretStr = Field(description="MongoDB URI of this service's own user.")
+    mongo_uri: SecretStr = Field(min_length=1, description="MongoDB URI of this service's own user.")
     mongo_database: str = Field(description="Database that this service owns.")
-    nats_url: SecretStr = Field(description="NATS URL of this service's own user.")
+    nats_url: SecretStr = Field(min_length=1, description="NATS URL of this service's own user.")
     internal_signing_key: Key32 = Field(description="Ed25519 seed of this service: 32 bytes, base64url.")
     internal_signing_kid: str = Field(description="Name of that key in INTERNAL_PUBLIC_KEYS.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")

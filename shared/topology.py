@@ -53,7 +53,12 @@ class Process:
 
 PROCESSES: tuple[Process, ...] = (
     Process("gateway", owns=("gateway", "session"), live=("tenant.>", "partner.>", "platform.>", "user.>")),
-    Process("tenant", owns=("tenant", "platform", "user")),
+    Process(
+        "tenant",
+        owns=("tenant", "platform", "user"),
+        consumers=(ConsumerSpec("tenant-partners", ("partner.>",)),),
+    ),
+    Process("partner", owns=("partner",), consumers=(ConsumerSpec("partner-tenants", ("tenant.>",)),)),
     Process("audit", owns=("audit",), consumers=(ConsumerSpec("audit-chain", (">",)),)),
 )
 

@@ -7,7 +7,6 @@ JetStream holds the backlog, this process holds one batch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from services.audit.repository import HeadMissingError, HeadMovedError
 from shared.bus import Bus, BusUnavailable, Delivery
 from shared.clock import Clock, parse_rfc3339
 from shared.leases import Lease, LeaseLost
-from shared.mongo import DATABASE_UNAVAILABLE, Mongo, is_unavailable, wait_until_available
+from shared.mongo import Mongo, is_unavailable, wait_until_available
 
 log = structlog.get_logger()
 
@@ -64,8 +63,7 @@ class ChainConsumer:
                 await self._run_once()
         finally:
             await self._puller.close()
-            with contextlib.suppress(*DATABASE_UNAVAILABLE):
-                await self._lease.release()
+            await self._lease.release()
 
     async def _run_once(self) -> None:
         try:

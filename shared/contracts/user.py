@@ -61,3 +61,36 @@ class UserRegistered(UserEvent):
 class UserUpdated(UserEvent):
     type: ClassVar[str] = "user.updated.v1"
     summary: ClassVar[str] = "Name, e-mail or operator group, as the identity provider says, changed."
+
+
+class UserInvited(UserEvent):
+    """An invitation took effect at the identity provider.
+
+    Attributes:
+        handoff: the kind of credential that was shown once; the credential itself is nowhere.
+    """
+
+    type: ClassVar[str] = "platform.user_invited.v1"
+    summary: ClassVar[str] = "A person was invited and can sign in."
+
+    handoff: Literal["recovery-link", "temp-password"]
+
+
+class UserInviteStarted(UserEvent):
+    type: ClassVar[str] = "user.invite_started.v1"
+    summary: ClassVar[str] = "An invitation was recorded; the identity provider does not know of it yet."
+
+
+class UserRoleChanged(UserEvent):
+    type: ClassVar[str] = "user.role_changed.v1"
+    summary: ClassVar[str] = "A person got, changed or lost a role in a partner or a tenant."
+
+
+class UserDeactivated(UserEvent):
+    type: ClassVar[str] = "user.deactivated.v1"
+    summary: ClassVar[str] = "A person is shut out on every surface."
+
+
+class UserReactivated(UserEvent):
+    type: ClassVar[str] = "user.reactivated.v1"
+    summary: ClassVar[str] = "A person who was shut out may sign in again."

@@ -1,0 +1,78 @@
+"""Events of the partner service."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from shared.contracts.envelope import Change, Contract, Event, Moment, Personal
+
+PartnerStatus = Literal["active", "suspended", "terminating", "terminated"]
+
+
+class MarginState(Contract):
+    """The partner's share from a date on: basis points of the revenue, 0 to 10,000.
+
+    Attributes:
+        since: ISO 8601 date (UTC) on which it begins to hold; the past is never rewritten.
+    """
+
+    since: str
+    margin_bps: int
+
+
+class ContractState(Contract):
+    """The agreement with a partner: start as an ISO 8601 date, term in months, margins by date."""
+
+    starts_on: str
+    term_months: int
+    margins: tuple[MarginState, ...]
+
+
+class ContactState(Contract):
+    """Whom to call."""
+
+    name: Personal[str] | None = None
+    email: Personal[str] | None = None
+    phone: Personal[str] | None = None
+
+
+class PartnerState(Contract):
+    """The full public state of a partner after a change."""
+
+    id: str
+    slug: str
+    name: str
+    domain: str | None
+    contact: ContactState
+    contract: ContractState
+    status: PartnerStatus
+    created_at: Moment
+    updated_at: Moment
+    version: int
+
+
+class PartnerChanges(Contract):
+    """Fields of a partner before and after; a field that did not change is absent."""
+
+    name: Change[str] | None = None
+    domain: Change[str] | None = None
+    contact: Change[ContactState] | None = None
+    contract: Change[ContractState] | None = None
+    status: Change[PartnerStatus] | None = None
+
+
+class PartnerEvent(Event):
+    """What all events of a partner's life carry."""
+
+    state: PartnerState
+    changes: PartnerChanges
+
+
+class PartnerCreated(PartnerEvent):
+    type: ClassVar[str] = "partner.created.v1"
+    summary: ClassVar[str] = "An operator created a partner."
+
+
+class PartnerUpdated(PartnerEvent):
+    type: ClassVar[str] = "partner.updated.v1"
+    summary: ClassVar[str] = "Name, domain, contact or contract changed."
