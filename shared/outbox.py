@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from shared import context
 from shared.bus import Bus, BusUnavailable, Outgoing
@@ -104,6 +105,9 @@ class OutboxRelay:
     def __init__(self, mongo: Mongo, bus: Bus, source: str, clock: Clock, lease: Lease) -> None:
         self._mongo = mongo
         self._rows = mongo.db["outbox"]
+        # One moment for the whole scan: between two batches of an ordinary cursor, version 1 may commit behind
+        # the point that it has reached and version 2 before it.
+        self._scan = self._rows.with_options(read_concern=ReadConcern("snapshot"))
         self._counters = mongo.db["counters"]
         self._bus = bus
         self._source = source
@@ -166,7 +170,7 @@ class OutboxRelay:
         _published.labels(self._source).inc(len(ids))
 
     async def _select(self) -> list[Document]:
-        rows = await self._rows.find({"pending": True}).sort("_id", 1).limit(SELECT_LIMIT).to_list()
+        rows = await self._scan.find({"pending": True}).sort("_id", 1).limit(SELECT_LIMIT).to_list()
         if len(rows) == SELECT_LIMIT:
             rows += await self._left_behind(rows)
             _pending.labels(self._source).set(await self._rows.count_documents({"pending": True}))

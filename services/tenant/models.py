@@ -36,6 +36,10 @@ class DomainTaken(Conflict):
     code, title = "domain_taken", "A domain belongs to another tenant"
 
 
+class PartnerNotActive(Conflict):
+    code, title = "partner_not_active", "The partner takes no new tenants now"
+
+
 class WrongStatus(Conflict):
     code, title = "wrong_status", "The tenant's status does not allow this"
 
@@ -111,6 +115,18 @@ class Tenant:
         if self.status != "suspended":
             raise WrongStatus(f"only a suspended tenant can be resumed; this one is {self.status}")
         return self._changed(at, status="active", suspended_reason=None)
+
+    def update(self, at: datetime, **changes: Any) -> Tenant:
+        """Take over new values of name, plan, cycle, seats, domains or billing; the same values change nothing.
+
+        Raises:
+            WrongStatus: a tenant that is being deleted no longer changes.
+        """
+        if self.status in {"deleting", "deleted"}:
+            raise WrongStatus(f"a tenant that is {self.status} cannot be changed")
+        if all(getattr(self, name) == value for name, value in changes.items()):
+            return self
+        return self._changed(at, **changes)
 
     def _changed(self, at: datetime, **changes: Any) -> Tenant:
         return replace(self, **changes, updated_at=at, version=self.version + 1)

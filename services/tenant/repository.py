@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from services.tenant.models import DomainTaken, SlugTaken, Tenant, words_of
+from services.tenant.models import DomainTaken, PartnerNotActive, SlugTaken, Tenant, words_of
 from services.tenant.scope import Scope
+from shared.contracts.partner import PartnerState
 from shared.contracts.tenant import BillingContact, DomainState
 from shared.errors import StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
@@ -92,6 +93,36 @@ class TenantRepository:
             raise _taken(error) from error
         if result.matched_count == 0:
             raise StaleVersion("read the tenant again and repeat the change")
+
+
+class PartnerProjection:
+    """What this service knows of partners, from ``partner.*`` events: the collection ``partners``."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._partners = mongo.db["partners"]
+
+    async def apply(self, state: PartnerState, tx: Transaction) -> None:
+        """Take over a partner's state, unless a newer version is known."""
+        row = {"slug": state.slug, "name": state.name, "status": state.status, "version": state.version}
+        # A version already seen matches nothing; the upsert would then collide with the row itself, so look first.
+        known = await self._partners.find_one({"_id": state.slug}, {"version": 1}, session=tx)
+        if known is None or known["version"] < state.version:
+            await self._partners.replace_one({"_id": state.slug}, row, upsert=True, session=tx)
+
+    async def require_active(self, slug: str, tx: Transaction) -> None:
+        """Bind ``tx`` to the partner being active: a termination that is learned meanwhile conflicts with it.
+
+        Raises:
+            PartnerNotActive: it is not, or nothing is known of it.
+        """
+        active = {"_id": slug, "status": "active"}
+        result = await self._partners.update_one(active, {"$inc": {"tenants_made": 1}}, session=tx)
+        if result.matched_count == 0:
+            raise PartnerNotActive(f"the partner {slug!r} is not active")
+
+    async def find(self, slug: str) -> dict[str, str] | None:
+        """Return ``{slug, name, status}`` of a partner."""
+        return await self._partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
 
 
 def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:

@@ -14,6 +14,7 @@ from services.tenant.schemas import (
     TenantList,
     TenantSummary,
     TenantView,
+    UpdateTenant,
     full_view,
     view_of,
 )
@@ -77,6 +78,14 @@ async def read_tenant(slug: str, caller: AnyPerson, tenants: Tenants) -> Respons
     """Read one tenant."""
     tenant = await tenants.read(caller, slug)
     return send(answer(view_of(tenant, caller), version=tenant.version))
+
+
+@router.patch("/tenants/{slug}", response_model=TenantView)
+async def update_tenant(
+    slug: str, body: UpdateTenant, caller: AnyPerson, tenants: Tenants, expected: ExpectedVersion
+) -> Response:
+    """Change name, domains, billing contact, seats, plan or cycle."""
+    return send(_current(await tenants.update(caller, slug, body.to_changes(), expected)))
 
 
 @router.post("/tenants/{slug}/suspend", response_model=TenantView)

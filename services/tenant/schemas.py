@@ -6,10 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.tenant.models import MAX_DOMAINS, MAX_SEATS, Tenant, parse_domain, parse_slug
+from services.tenant.models import MAX_DOMAINS, MAX_SEATS, Tenant, one_primary, parse_domain, parse_slug
 from services.tenant.service import NewTenant, is_plain_member
 from shared.auth import Person
 from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantStatus
+from shared.errors import Invalid
 from shared.schemas import Email, Input, Prose, Text, Timestamp, View
 
 PlanKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$", description="Key of a plan.")]
@@ -56,12 +57,50 @@ class CreateTenant(Input):
             cycle=self.cycle,
             currency=self.currency,
             seats=self.seats,
-            domains=tuple(
-                DomainState(name=parse_domain(d.name, f"domains.{i}.name"), primary=d.primary)
-                for i, d in enumerate(self.domains)
-            ),
+            domains=domains_of(self.domains),
             billing=self.billing.to_contact(),
         )
+
+
+class UpdateTenant(Input):
+    """What to change; absent members stay as they are. ``domains`` and ``billing`` are replaced whole."""
+
+    name: Text | None = None
+    plan: PlanKey | None = None
+    cycle: Cycle | None = None
+    seats: Seats | None = None
+    domains: Annotated[list[DomainInput], Field(max_length=MAX_DOMAINS)] | None = None
+    billing: BillingInput | None = None
+
+    def to_changes(self) -> dict[str, object]:
+        """Return the new values by name of the field.
+
+        Raises:
+            Invalid: a member is null, or a domain is none.
+        """
+        changes: dict[str, object] = {}
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if value is None:
+                raise Invalid.field(name, "null", "leave the member out to keep its value")
+            changes[name] = value
+        if self.domains is not None:
+            changes["domains"] = domains_of(self.domains)
+        if self.billing is not None:
+            changes["billing"] = self.billing.to_contact()
+        return changes
+
+
+def domains_of(given: list[DomainInput]) -> tuple[DomainState, ...]:
+    """Return domains in ASCII form, one of them primary.
+
+    Raises:
+        Invalid: naming the field.
+    """
+    named = enumerate(given)
+    return one_primary(
+        tuple(DomainState(name=parse_domain(d.name, f"domains.{i}.name"), primary=d.primary) for i, d in named)
+    )
 
 
 class SuspendTenant(Input):

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.tenant.models import Tenant, changes_between, one_primary, state_of
-from services.tenant.repository import TenantFilter, TenantRepository
+from services.tenant.models import Tenant, changes_between, state_of
+from services.tenant.repository import PartnerProjection, TenantFilter, TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
 from shared.actors import actor_of
 from shared.auth import Person
@@ -21,6 +21,7 @@ from shared.contracts.tenant import (
     TenantEvent,
     TenantResumed,
     TenantSuspended,
+    TenantUpdated,
 )
 from shared.errors import InsufficientRole, NotFound, StaleVersion
 from shared.idempotency import IdempotencyClaim
@@ -53,8 +54,16 @@ class NewTenant:
 class TenantService:
     """Use cases of tenants."""
 
-    def __init__(self, tenants: TenantRepository, transactions: Transactions, outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        tenants: TenantRepository,
+        partners: PartnerProjection,
+        transactions: Transactions,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> None:
         self._tenants = tenants
+        self._partners = partners
         self._transactions = transactions
         self._outbox = outbox
         self._clock = clock
@@ -65,9 +74,11 @@ class TenantService:
 
         Raises:
             SlugTaken, DomainTaken: both are unique for ever and across tenants.
+            PartnerNotActive: the partner is unknown, suspended or being terminated.
         """
         if caller.partner is None:
             raise InsufficientRole("only people of a partner create tenants")
+        partner = caller.partner.slug
         now = self._clock.now()
         tenant = Tenant(
             id=new_id(),
@@ -77,15 +88,16 @@ class TenantService:
             cycle=new.cycle,
             currency=new.currency,
             seats=new.seats,
-            partner=caller.partner.slug,
+            partner=partner,
             status="active",
             created_at=now,
             updated_at=now,
-            domains=one_primary(new.domains),
+            domains=new.domains,
             billing=new.billing,
         )
 
         async def body(tx: Transaction) -> Tenant:
+            await self._partners.require_active(partner, tx)
             await self._tenants.insert(tenant, tx)
             await self._outbox.add(tx, TenantCreated(**_about(actor_of(caller), None, tenant)))
             return tenant
@@ -121,6 +133,22 @@ class TenantService:
             self._counts[scope] = known
         return known[1]
 
+    async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Tenant:
+        """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.
+
+        Raises:
+            InsufficientRole: a tenant's admin changes seats and billing only, a member nothing.
+        """
+
+        def transition(tenant: Tenant) -> Tenant:
+            _allow_update(caller, tenant, changes)
+            return tenant.update(self._clock.now(), **changes)
+
+        def event(before: Tenant, after: Tenant) -> TenantEvent:
+            return TenantUpdated(**_about(actor_of(caller), before, after))
+
+        return await self._change(slug, expected, None, transition, event, Scope.of(caller))
+
     async def suspend(
         self, caller: Person, slug: str, reason: str, expected: int | None, claim: IdempotencyClaim
     ) -> Tenant:
@@ -145,7 +173,7 @@ class TenantService:
         self,
         slug: str,
         expected: int | None,
-        claim: IdempotencyClaim,
+        claim: IdempotencyClaim | None,
         transition: Callable[[Tenant], Tenant],
         event: Callable[[Tenant, Tenant], TenantEvent],
         scope: Scope = EVERYTHING,
@@ -165,6 +193,18 @@ class TenantService:
             return after
 
         return await self._transactions.run(body, claim)
+
+
+ADMIN_MAY_CHANGE = frozenset({"seats", "billing"})
+
+
+def _allow_update(caller: Person, tenant: Tenant, changes: dict[str, object]) -> None:
+    if caller.is_operator or (caller.partner and caller.partner.slug == tenant.partner):
+        return
+    if caller.tenants.get(tenant.slug) != "admin":
+        raise InsufficientRole("ask an administrator of your organisation")
+    if not changes.keys() <= ADMIN_MAY_CHANGE:
+        raise InsufficientRole("your partner changes name, domains, plan and cycle; you change seats and billing")
 
 
 def is_plain_member(person: Person, tenant: Tenant) -> bool:

@@ -15,7 +15,7 @@ from services.audit.canonical import FIELDS
 from services.audit.chain import link
 from services.audit.facts import interpret
 from services.audit.models import Break, Head, Stored
-from services.audit.personal import KeyRing, Vault, commit_fact
+from services.audit.personal import KeyRing, Vault, commit_fact, seal
 from services.audit.verifier import verify
 from shared.testing import ManualClock
 from tests.audit.events import JANE, encode, refused, registered, suspended, tenant_event, type_of
@@ -258,6 +258,25 @@ async def test_a_flipped_bit_in_a_box_is_named(position: int, log: MemoryLog, va
     sealed["box"] = sealed["box"][:-1] + bytes([sealed["box"][-1] ^ 1])
     broken = await found(log, vault)
     assert (broken.kind, broken.seq, broken.field) == ("event-hash-mismatch", position, "sealed")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"/actorEmail": (b"s" * 32, "framed@nordic.example"), "/actorIp": (b"s" * 32, "203.0.113.7")},
+        {},
+    ],
+    ids=["other values", "no values"],
+)
+async def test_a_box_sealed_anew_by_who_holds_the_keys_is_named(
+    content: dict[str, tuple[bytes, str]], log: MemoryLog, vault: Vault
+) -> None:
+    owner = f"person:{JANE}"
+    key = vault.unwrap(owner, log.keys[owner]["wrapped"])
+    (sealed,) = (item for item in log.entries[1]["sealed"] if item["owner"] == owner)
+    sealed["box"] = seal(key, owner, log.entries[1]["id"], content)
+    broken = await found(log, vault)
+    assert (broken.kind, broken.seq, broken.field) == ("event-hash-mismatch", 1, "sealed")
 
 
 async def test_a_box_of_a_foreign_owner_is_named(log: MemoryLog, vault: Vault) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import gzip
+import json
 
 import httpx
 import pytest
@@ -217,7 +219,7 @@ class Trickle(httpx.AsyncByteStream):
         while True:
             self.sent += 1
             yield b" "
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
 
 class Flood(httpx.AsyncByteStream):
@@ -233,6 +235,8 @@ class Flood(httpx.AsyncByteStream):
 BROKEN = {
     "a redirect": lambda: httpx.Response(302, headers={"location": "https://id.example/elsewhere"}),
     "an error page": lambda: httpx.Response(500, text="<html>"),
+    "an error with good keys": lambda: httpx.Response(500, json={"keys": [TWO]}),
+    "a partial answer": lambda: httpx.Response(206, json={"keys": [TWO]}),
     "no content": lambda: httpx.Response(204),
     "no JSON": lambda: httpx.Response(200, text="<html>"),
     "no object": lambda: httpx.Response(200, json=[ONE]),
@@ -245,7 +249,9 @@ BROKEN = {
     "a member twice": lambda: httpx.Response(200, text='{"keys":[],"keys":[]}'),
     "only keys of no use": lambda: httpx.Response(200, json={"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}),
     "too large": lambda: httpx.Response(200, content=b" " * MAX_DOCUMENT_BYTES + b'{"keys":[]}'),
-    "compressed": lambda: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Flood(b"x", 1)),
+    "compressed": lambda: httpx.Response(
+        200, headers={"content-encoding": "gzip"}, content=gzip.compress(json.dumps({"keys": [TWO]}).encode())
+    ),
     "a broken connection": lambda: httpx.ReadError("reset"),
     "a broken protocol": lambda: httpx.RemoteProtocolError("what?"),
     "a time-out": lambda: httpx.ReadTimeout("slow"),

@@ -34,6 +34,7 @@ class LossyWire:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -41,22 +42,29 @@ class LossyWire:
         self._tasks.add(task)
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
         down = asyncio.create_task(self._copy(up_reader, writer))
-        self._tasks.add(down)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        try:
             while data := await reader.read(1 << 16):
                 if self._marker and self._marker in data:
                     self._marker = b""
                     self.lost += 1
                     down.cancel()
+                    await asyncio.gather(down, return_exceptions=True)
                     if self._loss == "reply":
                         up_writer.write(data)
-                        await up_writer.drain()
                         await up_reader.read(1)  # it was answered, and nobody will know
                     break
                 up_writer.write(data)
                 await up_writer.drain()
-        for end in (up_writer, writer):
-            end.close()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            down.cancel()
+            await asyncio.gather(down, return_exceptions=True)
+            for end in (up_writer, writer):
+                end.close()
+            for end in (up_writer, writer):
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ import pytest
 
 from services.tenant.main import build
 from services.tenant.settings import TenantSettings
-from shared.bus import Bus
+from shared.bus import Bus, Outgoing
 from shared.mongo import Mongo
 from shared.testing import Callers, operator, partner_person, tenant_person
 from shared.topology import Topology
@@ -23,13 +23,15 @@ ACME = {"slug": "acme", "name": "Acme Ltd", "plan": "business", "seats": 25, "do
 
 
 @pytest.fixture
-async def client(service_environment: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service_environment: Any, mongo: Mongo) -> AsyncIterator[httpx.AsyncClient]:
     settings = TenantSettings(**service_environment("tenant"))
     async with (
         LiveServer(build(settings), settings.port) as server,
         httpx.AsyncClient(base_url=server.url) as http,
     ):
         await eventually(lambda: _ready(http))
+        for slug in ("nordic", "fjord"):
+            await mongo.db["partners"].insert_one({"_id": slug, "slug": slug, "status": "active", "version": 1})
         yield http
 
 
@@ -123,7 +125,7 @@ async def test_a_member_sees_three_facts_and_nothing_once_suspended(client: http
         ({"slug": "Acme"}, "slug"),
         ({"slug": "admin"}, "slug"),
         ({"slug": "-acme"}, "slug"),
-        ({"slug": "аcme"}, "slug"),
+        ({"slug": "\u0430cme"}, "slug"),  # a Cyrillic letter that looks like a
         ({"seats": 0}, "seats"),
         ({"seats": "25"}, "seats"),
         ({"seats": 10**9}, "seats"),
@@ -168,3 +170,91 @@ async def test_a_created_tenant_reaches_the_stream_once_with_a_gapless_number(
     assert [event["subject"] for event in events] == [f"tenants/acme-{n}" for n in range(3)]
     await puller.close()
     await bus.close()
+
+
+async def test_a_partner_that_is_not_active_or_unknown_creates_nothing(client: httpx.AsyncClient, mongo: Mongo) -> None:
+    await mongo.db["partners"].update_one({"_id": "fjord"}, {"$set": {"status": "terminating"}})
+    for slug in ("fjord", "unheard-of"):
+        refused = await client.post("/api/tenants", json=ACME, headers=CALLERS.headers(partner_person(slug)))
+        assert (refused.status_code, refused.json()["code"]) == (409, "partner_not_active")
+    assert await mongo.db["tenants"].count_documents({}) == 0
+
+
+async def test_a_partner_known_from_its_event_creates_tenants(
+    client: httpx.AsyncClient, nats_server: Any, nats_topology: Topology
+) -> None:
+    bus = Bus(nats_url(nats_server, "partner"), "partner", nats_topology)
+    bus.start()
+    await bus.wait_connected()
+    for version, status in ((2, "active"), (1, "terminated")):
+        event = partner_event("glacier", version, status)
+        await bus.publish([Outgoing(nats_topology.subject(event["type"]), event["id"], orjson.dumps(event))])
+    await bus.close()
+
+    async def created() -> bool:
+        body = {"slug": "ice", "name": "Ice", "plan": "business", "seats": 1}
+        answer = await client.post("/api/tenants", json=body, headers=CALLERS.headers(partner_person("glacier")))
+        return answer.status_code == 201
+
+    assert await eventually(created)
+
+
+def partner_event(slug: str, version: int, status: str) -> dict[str, Any]:
+    state = {
+        "id": "p-1",
+        "slug": slug,
+        "name": slug.title(),
+        "domain": None,
+        "contact": {},
+        "contract": {"startsOn": "2026-01-01", "termMonths": 12, "margins": []},
+        "status": status,
+        "createdAt": "2026-11-22T12:00:00.000Z",
+        "updatedAt": "2026-11-22T12:00:00.000Z",
+        "version": version,
+    }
+    actor = {"type": "user", "id": "u-1"}
+    data = {
+        "actor": actor,
+        "action": "partner.created",
+        "resource": {"type": "partner", "id": slug},
+        "state": state,
+        "changes": {},
+        "version": version,
+    }
+    return {
+        "specversion": "1.0",
+        "id": f"e-{slug}-{version}",
+        "source": "partner",
+        "type": "partner.created.v1",
+        "subject": f"partners/{slug}",
+        "time": "2026-11-22T12:00:00.000Z",
+        "datacontenttype": "application/json",
+        "sourceseq": version,
+        "data": data,
+    }
+
+
+async def test_each_role_changes_what_the_table_allows(client: httpx.AsyncClient) -> None:
+    await client.post("/api/tenants", json=ACME, headers=CALLERS.headers(partner_person("nordic")))
+    admin, member = tenant_person("acme", "admin"), tenant_person("acme", "member")
+    for caller, change, status in (
+        (operator(), {"name": "Acme A/S"}, 200),
+        (partner_person("nordic"), {"plan": "enterprise", "cycle": "year"}, 200),
+        (admin, {"seats": 30, "billing": {"contact": "bills@acme.example"}}, 200),
+        (admin, {"plan": "starter"}, 403),
+        (member, {"seats": 31}, 403),
+        (partner_person("fjord"), {"name": "Mine"}, 404),
+    ):
+        answer = await client.patch("/api/tenants/acme", json=change, headers=CALLERS.headers(caller))
+        assert answer.status_code == status, (change, answer.text)
+    tenant = (await client.get("/api/tenants/acme", headers=CALLERS.headers(operator()))).json()
+    assert (tenant["name"], tenant["plan"], tenant["seats"], tenant["version"]) == ("Acme A/S", "enterprise", 30, 4)
+
+
+async def test_the_same_values_again_are_no_change_and_null_is_refused(client: httpx.AsyncClient) -> None:
+    await client.post("/api/tenants", json=ACME, headers=CALLERS.headers(partner_person("nordic")))
+    by_operator = CALLERS.headers(operator())
+    same = await client.patch("/api/tenants/acme", json={"name": "Acme Ltd"}, headers=by_operator)
+    assert same.headers["etag"] == '"1"'
+    null = await client.patch("/api/tenants/acme", json={"name": None}, headers=by_operator)
+    assert (null.status_code, null.json()["errors"][0]["field"]) == (422, "name")
