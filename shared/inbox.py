@@ -21,7 +21,7 @@ from shared.bus import Bus, BusUnavailable, Delivery, Outgoing
 from shared.clock import Clock
 from shared.contracts.envelope import CloudEvent
 from shared.mongo import Index, Mongo, Transaction, is_unavailable, wait_until_available
-from shared.topology import owner_of
+from shared.topology import Topology, owner_of
 
 log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ class EventConsumer:
             await delivery.ack()
 
     async def _apply(self, deliveries: Sequence[Delivery]) -> None:
-        events = [_parse(delivery) for delivery in deliveries]
+        events = [_parse(delivery, self._bus.topology) for delivery in deliveries]
 
         async def apply(tx: Transaction) -> None:
             for event in events:
@@ -138,7 +138,7 @@ class EventConsumer:
             await delivery.nak(timedelta(seconds=1))
 
     async def _count_failure(self, delivery: Delivery, error: Exception) -> None:
-        event = _parse(delivery)
+        event = _parse(delivery, self._bus.topology)
         row = await self._mongo.db["consumer_failures"].find_one_and_update(
             {"_id": {"consumer": self._name, "generation": self._generation, "event": event.id}},
             {"$inc": {"count": 1}, "$set": {"at": self._clock.now(), "error": repr(error)[:500]}},
@@ -147,7 +147,7 @@ class EventConsumer:
         )
         count = 1 if row is None else int(row["count"])
         _failed.labels(self._name).inc()
-        log.warning("consumer.event_failed", consumer=self._name, event=event.id, count=count, error=repr(error))
+        log.warning("consumer.event_failed", consumer=self._name, id=event.id, count=count, error=repr(error))
         if count >= FAILURES_BEFORE_BURIAL:
             await self._bury(delivery, repr(error)[:500])
         else:
@@ -168,11 +168,14 @@ class EventConsumer:
         log.error("consumer.event_buried", consumer=self._name, type=event_type, reason=reason)
 
 
-def _parse(delivery: Delivery) -> CloudEvent:
+def _parse(delivery: Delivery, topology: Topology) -> CloudEvent:
     try:
         event = CloudEvent.model_validate_json(delivery.data)
     except ValidationError as error:
         raise _Poison(f"no CloudEvent: {error.error_count()} problems") from error
+    # NATS lets a process publish only under its own subjects: that, and not what it says, is what is believed.
+    if delivery.subject != topology.subject(event.type):
+        raise _Poison(f"{event.type!r} came under another subject")
     if owner_of(event.type) != event.source:
         raise _Poison(f"{event.source!r} does not own {event.type!r}")
     return event

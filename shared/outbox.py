@@ -29,6 +29,7 @@ from shared.contracts.envelope import Event
 from shared.ids import new_id
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Document, Index, Mongo, Transaction, is_unavailable, wait_until_available
+from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -65,13 +66,18 @@ class Outbox:
         self._source = source
         self._clock = clock
 
-    async def add(self, tx: Transaction, *events: Event) -> None:
-        """Add ``events``; they are published if and only if ``tx`` commits."""
-        if events:
-            await self._rows.insert_many([self._row(event) for event in events], session=tx)
+    async def add(self, tx: Transaction, *events: Event) -> list[str]:
+        """Add ``events``; they are published if and only if ``tx`` commits. Return their ids."""
+        rows = [self._row(event) for event in events]
+        if rows:
+            await self._rows.insert_many(rows, session=tx)
+        return [row["_id"] for row in rows]
 
     def _row(self, event: Event) -> Document:
         now = self._clock.now()
+        data = event.model_dump(mode="json", by_alias=True)
+        if isinstance(changes := data.get("changes"), dict):
+            data["changes"] = {name: change for name, change in changes.items() if change is not None}
         about = context.current()
         event_id = new_id()
         envelope: dict[str, Any] = {
@@ -82,7 +88,7 @@ class Outbox:
             "subject": event.subject,
             "time": rfc3339(now),
             "datacontenttype": "application/json",
-            "data": event.model_dump(mode="json", by_alias=True),
+            "data": data,
         }
         if about.traceparent:
             envelope["traceparent"] = about.traceparent
@@ -122,9 +128,7 @@ class OutboxRelay:
             while True:
                 await self._run_once()
         finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            await end_tasks([watcher])
             await self._lease.release()
 
     async def _run_once(self) -> None:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 it did not work or not everything is ready, 2 something on
 """
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -62,13 +63,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def up(place: Place, _arguments: argparse.Namespace) -> int:
     """Starts the fleet and says how to reach it."""
-    from infrastructure.local import display  # noqa: PLC0415 - `token` and `status` do without rich's start
+    from infrastructure.local import demo_data, display  # noqa: PLC0415 - `token` and `status` start faster without
 
     with display.progress() as show:
         started = lifecycle.up(place, show)
     if not started:
         print("The fleet is already running.")
-    display.summary(place, lifecycle.credentials_of(place))
+    credentials = lifecycle.credentials_of(place)
+    if os.environ.get("SEED", "1") != "0" and not demo_data.is_complete(place):
+        print("Making the demo data …", flush=True)
+        demo_data.ensure(place, credentials)
+    display.summary(place, credentials)
     return OK
 
 

@@ -17,14 +17,10 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class PersonSecrets:
-    """What a demo person signs in with, and the identifier that the identity provider knows them by.
-
-    `uid` is 64 hexadecimal digits, as Authentik's: the `sub` of every token of theirs.
-    """
+    """What a demo person signs in with: by hand, and by `make token`."""
 
     password: str
     app_password: str
-    uid: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Credentials:
     """Every secret of the fleet.
 
     `mongo` and `nats` are passwords by user name, `people` is by user name. `signing` holds Ed25519 seeds by
-    process and `audit` keys by purpose, both base64url of 32 bytes without padding. `authentik` holds the
+    process, `audit` and `gateway` keys by purpose, all base64url of 32 bytes without padding. `authentik` holds the
     admin API's token and the client secrets by application.
     """
 
@@ -40,6 +36,7 @@ class Credentials:
     nats: Mapping[str, str]
     signing: Mapping[str, str]
     audit: Mapping[str, str]
+    gateway: Mapping[str, str]
     authentik: Mapping[str, str]
     people: Mapping[str, PersonSecrets]
 
@@ -66,9 +63,10 @@ def load_or_create(
         nats=_complete(folder / "nats.json", nats, _password),
         signing=_complete(folder / "signing.json", signing, _key),
         audit=_complete(folder / "audit.json", ("signing", "personal"), _key),
+        gateway=_complete(folder / "gateway.json", ("session",), _key),
         authentik=_complete(folder / "authentik.json", authentik, _password),
         people={
-            name: PersonSecrets(entry["password"], entry["appPassword"], entry["uid"])
+            name: PersonSecrets(entry["password"], entry["appPassword"])
             for name, entry in _complete(folder / "people.json", people, _person).items()
         },
     )
@@ -99,11 +97,7 @@ def _key() -> str:
 
 
 def _person() -> dict[str, str]:
-    return {
-        "password": secrets.token_urlsafe(12),
-        "appPassword": secrets.token_urlsafe(32),
-        "uid": secrets.token_hex(32),
-    }
+    return {"password": secrets.token_urlsafe(12), "appPassword": secrets.token_urlsafe(32)}
 
 
 def _public(seed: str) -> str:

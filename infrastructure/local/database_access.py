@@ -63,6 +63,7 @@ ROLES: tuple[Role, ...] = (
 
 USERS: tuple[User, ...] = (
     User("tenant", "tenant"),
+    User("partner", "partner"),
     User("audit", "audit", roles=("audit_append",)),
     User("audit_archiver", "audit", roles=("audit_archive",)),
 )

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from infrastructure.local import seeds
 from infrastructure.local.credentials import Credentials
+from infrastructure.local.demo_data import is_complete
 from infrastructure.local.lifecycle import Show
 from infrastructure.local.place import Place
 from infrastructure.local.processes import GATEWAY_OFFSET, PROCESSES
@@ -88,6 +89,8 @@ def summary(place: Place, credentials: Credentials) -> None:
     for heading in ("person", "password", "what they are"):
         people.add_column(heading, no_wrap=True)
     for person in seeds.demo_people():
+        if not (is_complete(place) or person.place == seeds.OPERATOR):
+            continue
         people.add_row(person.username, credentials.people[person.username].password, person.place)
     console.print()
     console.print(people)

@@ -121,8 +121,11 @@ def _service(name: str, offset: int, extra: Environment = _nothing) -> Process:
     )
 
 
-def _tenant(place: Place, _credentials: Credentials) -> dict[str, str]:
-    return {"TENANT_SEED_FILE": str(seeds.people_file(place))}
+def _tenant(place: Place, credentials: Credentials) -> dict[str, str]:
+    return {
+        "TENANT_AUTHENTIK_URL": place.url(seeds.AUTHENTIK_OFFSET),
+        "TENANT_AUTHENTIK_TOKEN": credentials.authentik[seeds.API_TOKEN],
+    }
 
 
 def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:
@@ -143,16 +146,26 @@ def _gateway(place: Place, credentials: Credentials) -> dict[str, str]:
         }
         for surface in seeds.SURFACES
     ]
+    clients = {
+        surface: {
+            "clientId": seeds.client_id(surface),
+            "clientSecret": credentials.authentik[seeds.client_id(surface)],
+        }
+        for surface in seeds.SURFACES
+    }
     upstreams = {service.name: place.url(service.offset) for service in SERVICES}
     return _common(place, credentials, "gateway", GATEWAY_OFFSET) | {
+        "GATEWAY_PUBLIC_URL": place.url(GATEWAY_OFFSET),
         "GATEWAY_PROVIDERS": json.dumps(providers),
+        "GATEWAY_SIGN_IN": json.dumps(clients),
+        "GATEWAY_SESSION_KEY": credentials.gateway["session"],
         "GATEWAY_UPSTREAMS": json.dumps(upstreams),
         "GATEWAY_TRUSTED_PROXIES": "[]",
     }
 
 
 GATEWAY_OFFSET = 0
-SERVICES: tuple[Process, ...] = (_service("tenant", 1, _tenant), _service("audit", 5, _audit))
+SERVICES: tuple[Process, ...] = (_service("tenant", 1, _tenant), _service("partner", 2), _service("audit", 5, _audit))
 
 PROCESSES: tuple[Process, ...] = (
     Process("mongod", MONGOD_OFFSET, _mongod, _nothing),
@@ -173,7 +186,7 @@ PROCESSES: tuple[Process, ...] = (
         _module("gateway"),
         _gateway,
         ready_path="/readyz",
-        needs=("tenant", "audit", "authentik", "nats"),
+        needs=("tenant", "partner", "audit", "authentik", "nats"),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The demo people: who they are (`seed_people.json`), and the two files that the fleet starts from."""
+"""Who is who in the demo data (`demo_data.json`), and the file that the stand-in for Authentik starts from."""
 
 import json
 from dataclasses import dataclass
@@ -11,42 +11,38 @@ from infrastructure.local.private_files import write_private_json
 
 SURFACES = ("operator", "portal")
 PLATFORM_ADMINS = "dezky-platform-admins"
-PARTNER_STAFF = "dezky-partner-staff"
 API_TOKEN = "api-token"
 AUTHENTIK_OFFSET = 20
+GATEWAY_OFFSET = 0
+OPERATOR = "platform operator"
 
 
 @dataclass(frozen=True)
 class DemoPerson:
-    """One row of `seed_people.json`; the user name is the e-mail address."""
+    """Somebody of the demo data; the user name is the e-mail address, `place` what they are, in words."""
 
     username: str
     name: str
-    platform_admin: bool
-    partner: dict[str, str] | None
-
-    @property
-    def groups(self) -> list[str]:
-        """The identity provider's groups that go with the person's place."""
-        admin = [PLATFORM_ADMINS] if self.platform_admin else []
-        return admin + ([PARTNER_STAFF] if self.partner else [])
-
-    @property
-    def place(self) -> str:
-        """What the person is, in words."""
-        if self.platform_admin:
-            return "platform operator"
-        return f"{self.partner['role']} of partner {self.partner['slug']}" if self.partner else "customer"
+    place: str
 
 
-def _rows() -> dict[str, Any]:
-    rows: dict[str, Any] = json.loads(Path(__file__).with_name("seed_people.json").read_text(encoding="utf-8"))
+def demo_data() -> dict[str, Any]:
+    """The demo data as written."""
+    rows: dict[str, Any] = json.loads(Path(__file__).with_name("demo_data.json").read_text(encoding="utf-8"))
     return rows
 
 
 def demo_people() -> list[DemoPerson]:
-    """Everybody that the fleet knows from its first start."""
-    return [DemoPerson(row["username"], row["name"], row["platformAdmin"], row["partner"]) for row in _rows()["people"]]
+    """Everybody of the demo data, operators first."""
+    data = demo_data()
+    people = [DemoPerson(row["username"], row["name"], OPERATOR) for row in data["operators"]]
+    for kind in ("partner", "tenant"):
+        for scope in data[f"{kind}s"]:
+            people += [
+                DemoPerson(row["username"], row["name"], f"{row['role']} of {kind} {scope['slug']}")
+                for row in scope.get("people", [])
+            ]
+    return people
 
 
 def client_id(surface: str) -> str:
@@ -59,40 +55,23 @@ def issuer(place: Place, surface: str) -> str:
     return f"{place.url(AUTHENTIK_OFFSET)}/application/o/{client_id(surface)}/"
 
 
-def people_file(place: Place) -> Path:
-    """The seed of the tenant service's directory."""
-    return place.state / "people.json"
+def callback(place: Place, surface: str) -> str:
+    """Where the browser comes back to after a sign-in."""
+    return f"{place.url(GATEWAY_OFFSET)}/auth/{surface}/callback"
 
 
 def authentik_file(place: Place) -> Path:
-    """The seed of the sandbox identity provider; it holds passwords."""
+    """The seed of the stand-in for Authentik; it holds passwords."""
     return place.secrets / "authentik-seed.json"
 
 
 def write(place: Place, credentials: Credentials) -> None:
-    """Writes both files anew; they agree on the `uid` of everybody."""
-    write_private_json(people_file(place), _directory(credentials))
+    """Writes the stand-in's seed anew."""
     write_private_json(authentik_file(place), _authentik(place, credentials))
 
 
-def _directory(credentials: Credentials) -> dict[str, Any]:
-    return {
-        "partners": _rows()["partners"],
-        "people": [
-            {
-                "identityProvider": "authentik",
-                "subject": credentials.people[person.username].uid,
-                "email": person.username,
-                "name": person.name,
-                "partner": person.partner,
-                "tenants": {},
-            }
-            for person in demo_people()
-        ],
-    }
-
-
 def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
+    """The applications, and the first operator; everybody else is invited."""
     return {
         "publicUrl": place.url(AUTHENTIK_OFFSET),
         "apiToken": credentials.authentik[API_TOKEN],
@@ -104,21 +83,22 @@ def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
                 "clientSecret": credentials.authentik[client_id(surface)],
                 # Nobody is kept out at the door: who is no operator shall meet the platform's own refusal.
                 "boundGroup": None,
-                "redirectUris": [],
+                "redirectUris": [callback(place, surface)],
+                "postLogoutRedirectUris": [f"{place.url(GATEWAY_OFFSET)}/"],
+                "backchannelLogoutUri": f"{place.url(GATEWAY_OFFSET)}/auth/{surface}/backchannel-logout",
             }
             for surface in SURFACES
         ],
-        "groups": [PLATFORM_ADMINS, PARTNER_STAFF],
+        "groups": [PLATFORM_ADMINS],
         "users": [
             {
-                "username": person.username,
-                "email": person.username,
-                "name": person.name,
-                "groups": person.groups,
-                "uid": credentials.people[person.username].uid,
-                "password": credentials.people[person.username].password,
-                "appPassword": credentials.people[person.username].app_password,
+                "username": row["username"],
+                "email": row["username"],
+                "name": row["name"],
+                "groups": [PLATFORM_ADMINS],
+                "password": credentials.people[row["username"]].password,
+                "appPassword": credentials.people[row["username"]].app_password,
             }
-            for person in demo_people()
+            for row in demo_data()["operators"]
         ],
     }

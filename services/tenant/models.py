@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
-
-import idna
 
 from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantChanges, TenantState, TenantStatus
 from shared.errors import Conflict, Invalid
 
 MAX_SEATS = 100_000
 MAX_DOMAINS = 50
-
-RESERVED_SLUGS = frozenset(
-    """
-    about account admin administrator api app apps assets audit auth authentik billing blog cdn collabora console
-    dashboard demo dev dezky docs download email files flags ftp gateway health help imap info internal invoices
-    login logout mail me metrics mta-sts new null office ocis ops operator owncloud partner partners payouts portal
-    postmaster pricing prices root security signin signup smtp stalwart static status stripe suite support system
-    tenant tenants test undefined user users webhook webhooks webmail www
-    """.split()  # noqa: SIM905 - a list of a hundred quoted words is no easier to read
-)
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,38})[a-z0-9]")
-_WORDS = re.compile(r"[^\W_]+")
 
 
 class SlugTaken(Conflict):
@@ -42,42 +27,6 @@ class PartnerNotActive(Conflict):
 
 class WrongStatus(Conflict):
     code, title = "wrong_status", "The tenant's status does not allow this"
-
-
-def parse_slug(text: str, field_name: str = "slug") -> str:
-    """Return ``text`` if it is a slug: 3 to 40 of a-z, 0-9 and inner hyphens, and no reserved word.
-
-    Raises:
-        Invalid: it is not; the error names ``field_name``.
-    """
-    if not _SLUG.fullmatch(text):
-        raise Invalid.field(field_name, "bad_slug", "use 3 to 40 of a-z, 0-9 and hyphens, no hyphen at either end")
-    if text in RESERVED_SLUGS:
-        raise Invalid.field(field_name, "reserved_slug", f"{text!r} is reserved: choose another")
-    if text.startswith("xn--"):
-        raise Invalid.field(field_name, "bad_slug", "must not start with xn--: that is an encoded name")
-    return text
-
-
-def parse_domain(text: str, field_name: str) -> str:
-    """Return a mail domain in its ASCII form (IDNA 2008, RFC 5891).
-
-    Raises:
-        Invalid: no registrable-looking domain: one label, a trailing dot, an address, or not IDNA.
-    """
-    try:
-        name = idna.encode(text, uts46=True, std3_rules=True).decode()
-    except idna.IDNAError as error:
-        raise Invalid.field(field_name, "bad_domain", f"is no domain name: {error}") from error
-    labels = name.split(".")
-    if text.endswith(".") or len(labels) < 2 or labels[-1].isdigit():
-        raise Invalid.field(field_name, "bad_domain", "write a domain like acme.example, without a dot at its end")
-    return name
-
-
-def words_of(*texts: str) -> list[str]:
-    """Return the folded words of ``texts``: what a search by prefix looks in."""
-    return sorted({word for text in texts for word in _WORDS.findall(text.casefold())})
 
 
 @dataclass(frozen=True, slots=True)

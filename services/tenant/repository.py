@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from services.tenant.models import DomainTaken, PartnerNotActive, SlugTaken, Tenant, words_of
+from services.tenant.models import DomainTaken, PartnerNotActive, SlugTaken, Tenant
 from services.tenant.scope import Scope
 from shared.contracts.partner import PartnerState
 from shared.contracts.tenant import BillingContact, DomainState
 from shared.errors import StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
+from shared.search import words_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
     "tenants": [
@@ -58,7 +59,8 @@ class TenantRepository:
         conditions = [_within(scope), *_conditions(only)]
         if after is not None:
             conditions.append({"slug": {"$gt": after[0]}})
-        rows = await self._tenants.find({"$and": conditions}).sort("slug", 1).limit(limit + 1).to_list()
+        found = self._tenants.find({"$and": conditions}, {"words": 0}).sort("slug", 1)
+        rows = await found.limit(limit + 1).to_list()
         more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
         return Page([_from(row) for row in rows[:limit]], more)
 
@@ -162,9 +164,12 @@ def _document(tenant: Tenant) -> Document:
     return document
 
 
+_PLAIN = tuple(f.name for f in fields(Tenant) if f.name not in {"id", "domains", "billing"})
+
+
 def _from(row: Document) -> Tenant:
-    known: dict[str, Any] = {f.name: row[f.name] for f in fields(Tenant) if f.name in row}
+    known: dict[str, Any] = {name: row[name] for name in _PLAIN if name in row}
     known["id"] = row["_id"]
-    known["domains"] = tuple(DomainState.model_validate(d) for d in row.get("domains", ()))
+    known["domains"] = tuple([DomainState.model_validate(d) for d in row.get("domains", ())])
     known["billing"] = BillingContact.model_validate(row.get("billing", {}))
     return Tenant(**known)

@@ -61,10 +61,6 @@ def test_no_secret_is_used_twice(tmp_path: Path) -> None:
     assert len(set(secrets)) == len(secrets)
 
 
-def test_a_uid_is_64_hexadecimal_digits(tmp_path: Path) -> None:
-    assert re.fullmatch("[0-9a-f]{64}", create(tmp_path).people["jane"].uid)
-
-
 @pytest.mark.parametrize("content", ["{", "[]", ""])
 def test_a_damaged_file_is_refused_and_not_replaced(tmp_path: Path, content: str) -> None:
     create(tmp_path)

@@ -1,0 +1,1 @@
+"""Partners, their contracts, and what they know of their customers."""

@@ -1,0 +1,5 @@
+"""``python -m services.partner``"""
+
+from services.partner.main import main
+
+main()

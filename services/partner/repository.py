@@ -1,0 +1,150 @@
+"""Partners, and the projection of their customers, in MongoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from services.partner.models import Customer, Partner, SlugTaken
+from services.partner.scope import EVERYTHING, Scope
+from shared.contracts.partner import ContactState, ContractState
+from shared.errors import StaleVersion
+from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
+from shared.paging import Page, decode_cursor, encode_cursor
+from shared.search import words_of
+
+INDEXES: Mapping[str, Sequence[Index]] = {
+    "partners": [
+        Index([("slug", 1)], {"unique": True}),
+        Index([("status", 1), ("slug", 1)]),
+        Index([("words", 1), ("slug", 1)]),
+    ],
+    # Both keys of the count, so that it reads the index and no document.
+    "customers": [Index([("partner", 1), ("status", 1)])],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerFilter:
+    """What a list may be narrowed to; None does not narrow. ``q`` is prefixes of words of name or slug."""
+
+    status: str | None = None
+    q: str | None = None
+
+    def as_query(self) -> dict[str, str]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+NO_FILTER = PartnerFilter()
+
+
+class PartnerRepository:
+    """The collection ``partners``; every read names its scope."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._partners = mongo.db["partners"]
+
+    async def find(self, *, scope: Scope, slug: str, tx: Transaction | None = None) -> Partner | None:
+        """Return the partner if it exists within ``scope``."""
+        row = await self._partners.find_one({"$and": [{"slug": slug}, _within(scope)]}, session=tx)
+        return None if row is None else _from(row)
+
+    async def page(self, *, scope: Scope, only: PartnerFilter, limit: int, cursor: str | None = None) -> Page[Partner]:
+        """Return partners within ``scope`` by slug."""
+        query = only.as_query()
+        after = decode_cursor(cursor, query, (str,))
+        conditions = [_within(scope), *_conditions(only)]
+        if after is not None:
+            conditions.append({"slug": {"$gt": after[0]}})
+        rows = await self._partners.find({"$and": conditions}).sort("slug", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
+        return Page([_from(row) for row in rows[:limit]], more)
+
+    async def page_across_partners(self, *, limit: int, cursor: str | None) -> Page[Partner]:
+        """Return partners by slug, for services."""
+        return await self.page(scope=EVERYTHING, only=NO_FILTER, limit=limit, cursor=cursor)
+
+    async def insert(self, partner: Partner, tx: Transaction) -> None:
+        """Store a new partner.
+
+        Raises:
+            SlugTaken: the unique index says so, whatever was read before.
+        """
+        try:
+            await self._partners.insert_one({"_id": partner.id, **_document(partner)}, session=tx)
+        except DuplicateKey as error:
+            raise SlugTaken("choose another slug; slugs are never used twice") from error
+
+    async def save(self, before: Partner, after: Partner, tx: Transaction) -> None:
+        """Replace ``before`` by ``after``.
+
+        Raises:
+            StaleVersion: somebody changed the partner since ``before`` was read.
+        """
+        result = await self._partners.update_one(
+            {"_id": before.id, "version": before.version}, {"$set": _document(after)}, session=tx
+        )
+        if result.matched_count == 0:
+            raise StaleVersion("read the partner again and repeat the change")
+
+
+class CustomerRepository:
+    """The collection ``customers``: the newest state of every tenant that an event has told of."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._customers = mongo.db["customers"]
+
+    async def apply(self, customer: Customer, tx: Transaction) -> None:
+        """Store ``customer`` unless this version or a later one is there: events come twice and out of order."""
+        row = {"_id": customer.id, **asdict(customer)}
+        del row["id"]
+        # Literal, because a name may begin with a dollar sign. One statement, because an insert that meets a
+        # twin's would abort the transaction of the whole batch.
+        newer = {"$lt": [{"$ifNull": ["$version", 0]}, customer.version]}
+        await self._customers.update_one(
+            {"_id": customer.id},
+            [{"$replaceWith": {"$cond": [newer, {"$literal": row}, "$$ROOT"]}}],
+            upsert=True,
+            session=tx,
+        )
+
+    async def count_by_partner(self, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
+        """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
+        pipeline: list[Document] = [
+            {"$match": {"partner": {"$in": list(partners)}, "status": {"$ne": "deleted"}}},
+            {"$group": {"_id": "$partner", "n": {"$sum": 1}}},
+        ]
+        return {row["_id"]: row["n"] async for row in await self._customers.aggregate(pipeline, session=tx)}
+
+
+def _within(scope: Scope) -> Document:
+    # No partner has the slug None, so a scope without one holds nothing.
+    return {} if scope.everything else {"slug": scope.partner}
+
+
+def _conditions(only: PartnerFilter) -> list[Document]:
+    conditions: list[Document] = []
+    if only.status is not None:
+        conditions.append({"status": only.status})
+    if only.q:
+        conditions += [{"words": starts_with(word)} for word in words_of(only.q)] or [{"slug": None}]
+    return conditions
+
+
+def _document(partner: Partner) -> Document:
+    document: Document = {
+        f.name: getattr(partner, f.name) for f in fields(partner) if f.name not in {"id", "contact", "contract"}
+    }
+    document["contact"] = partner.contact.model_dump()
+    document["contract"] = partner.contract.model_dump()
+    document["words"] = words_of(partner.name, partner.slug)
+    return document
+
+
+def _from(row: Document) -> Partner:
+    known: dict[str, Any] = {f.name: row[f.name] for f in fields(Partner) if f.name in row}
+    known["id"] = row["_id"]
+    known["contact"] = ContactState.model_validate(row["contact"])
+    known["contract"] = ContractState.model_validate(row["contract"])
+    return Partner(**known)

@@ -1,0 +1,17 @@
+"""Settings of the partner service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import Port, ServiceSettings
+
+
+class PartnerSettings(ServiceSettings):
+    """Environment variables ``PARTNER_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="PARTNER_")
+
+    port: Port = Field(8082, description="TCP port to listen on.")
+    mongo_database: str = Field("partner", description="Database that this service owns.")
