@@ -11,12 +11,14 @@ Control endpoints, next to the stand-in's own and never subject to a fault thems
 import asyncio
 import os
 import secrets
+import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +34,9 @@ LOOPBACK = "127.0.0.1"
 REQUESTS_REMEMBERED = 2000
 ABORT_KEY = "sandbox.abort"
 DRAIN_SECONDS = 3
+
+
+Seed = TypeVar("Seed", bound=BaseModel)
 
 
 class Wire(BaseModel):
@@ -301,3 +306,42 @@ def read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
         os.fsync(file.fileno())
     beside.replace(path)
     return content
+
+
+def read_seed(kind: type[Seed], path: Path) -> Seed:
+    """Reads a seed file; exits with one line per problem, none of which repeats a value."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SystemExit(f"seed file {path}: {error.strerror}") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()]
+        raise SystemExit("\n".join(f"seed file {path}: {line}" for line in lines)) from None
+
+
+def open_private_store(path: Path, schema: str) -> sqlite3.Connection:
+    """Opens the SQLite file (mode 0600), creating what is missing. A committed write survives `kill -9`.
+
+    The connection belongs to the thread that opened it: a stand-in answers on one event loop.
+    """
+    # SQLite gives its journal files the mode of the main file, so the main file must be private first.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    store = sqlite3.connect(path, isolation_level=None)
+    store.row_factory = sqlite3.Row
+    store.execute("PRAGMA journal_mode = WAL")
+    store.execute("PRAGMA synchronous = FULL")
+    store.execute("PRAGMA foreign_keys = ON")
+    store.executescript(schema)
+    return store
+
+
+@contextmanager
+def transaction(store: sqlite3.Connection) -> Iterator[None]:
+    """All of the body's writes, or none. Not to be nested, and no `await` belongs inside."""
+    store.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        store.execute("ROLLBACK")
+        raise
+    store.execute("COMMIT")

@@ -11,6 +11,9 @@ GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", "pas
 class Application:
     """One application. `bound_group` is the UUID of the only group admitted; None admits everybody.
 
+    Redirect addresses are compared exactly. `backchannel_logout_uri` is told when a session ends (OpenID Connect
+    Back-Channel Logout 1.0).
+
     A grant type that is not listed in `grant_types` is refused with `invalid_grant`.
     """
 
@@ -21,6 +24,8 @@ class Application:
     redirect_uris: tuple[str, ...]
     grant_types: tuple[str, ...] = GRANT_TYPES
     bound_group: str | None = None
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
 
 
 class Applications:
@@ -33,8 +38,8 @@ class Applications:
         """Raises sqlite3.IntegrityError if the slug or the client id is taken."""
         self._store.execute(
             "INSERT INTO applications"
-            " (slug, name, client_id, client_secret, redirect_uris, grant_types, bound_group)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " (slug, name, client_id, client_secret, redirect_uris, grant_types, bound_group,"
+            " post_logout_redirect_uris, backchannel_logout_uri) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 application.slug,
                 application.name,
@@ -43,6 +48,8 @@ class Applications:
                 json.dumps(application.redirect_uris),
                 json.dumps(application.grant_types),
                 application.bound_group,
+                json.dumps(application.post_logout_redirect_uris),
+                application.backchannel_logout_uri,
             ),
         )
 
@@ -64,4 +71,6 @@ def _application(row: sqlite3.Row) -> Application:
         redirect_uris=tuple(json.loads(row["redirect_uris"])),
         grant_types=tuple(json.loads(row["grant_types"])),
         bound_group=row["bound_group"],
+        post_logout_redirect_uris=tuple(json.loads(row["post_logout_redirect_uris"])),
+        backchannel_logout_uri=row["backchannel_logout_uri"],
     )

@@ -5,12 +5,12 @@ Names are compared exactly, case included, and usernames that differ only in cas
 
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Literal
 from uuid import uuid4
 
-from infrastructure.sandbox.authentik.passwords import hash_password
+from infrastructure.sandbox.authentik.moments import moment
+from infrastructure.sandbox.authentik.passwords import hash_password, verify_password
 
 UserType = Literal["internal", "external", "service_account", "internal_service_account"]
 
@@ -62,6 +62,10 @@ class Directory:
         """Joining twice is joining once."""
         self._store.execute("INSERT OR IGNORE INTO memberships (user_pk, group_pk) VALUES (?, ?)", (user.pk, group_pk))
 
+    def remove_membership(self, user: User, group_pk: str) -> None:
+        """Leaving a group that one is not in changes nothing."""
+        self._store.execute("DELETE FROM memberships WHERE user_pk = ? AND group_pk = ?", (user.pk, group_pk))
+
     def add_user(
         self,
         username: str,
@@ -76,7 +80,7 @@ class Directory:
 
         Raises sqlite3.IntegrityError if the username or the `uid` is taken.
         """
-        now = datetime.now(UTC).isoformat()
+        now = moment()
         cursor = self._store.execute(
             "INSERT INTO users (uuid, uid, username, name, email, path, type, date_joined, last_updated,"
             " password_change_date) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
@@ -89,13 +93,27 @@ class Directory:
         row = self._store.execute("SELECT * FROM users WHERE username = ?", (username,)).fetchone()
         return self._user(row) if row else None
 
+    def user_with_pk(self, pk: int) -> User | None:
+        """The user of this number, active or not."""
+        row = self._store.execute("SELECT * FROM users WHERE pk = ?", (pk,)).fetchone()
+        return self._user(row) if row else None
+
     def set_password(self, user: User, password: str) -> None:
         """Sets the password of the login page; no policy applies."""
-        now = datetime.now(UTC).isoformat()
+        now = moment()
         self._store.execute(
-            "UPDATE users SET password = ?, password_change_date = ? WHERE pk = ?",
-            (hash_password(password), now, user.pk),
+            "UPDATE users SET password = ?, password_change_date = ?, last_updated = ? WHERE pk = ?",
+            (hash_password(password), now, now, user.pk),
         )
+
+    def sign_in(self, username: str, password: str) -> User | None:
+        """The active user whose login password this is. Takes as long for an unknown user as for a wrong password."""
+        row = self._store.execute("SELECT * FROM users WHERE username = ?", (username,)).fetchone()
+        right = verify_password(password, row["password"] if row else None)
+        if row is None or not right or not row["is_active"]:
+            return None
+        self._store.execute("UPDATE users SET last_login = ? WHERE pk = ?", (moment(), row["pk"]))
+        return self._user(row)
 
     def add_app_password(self, user: User, key: str) -> None:
         """Gives the user one more app password, stored as a digest."""
@@ -104,14 +122,24 @@ class Directory:
         )
 
     def holds_app_password(self, user: User, key: str) -> bool:
-        found = self._store.execute("SELECT 1 FROM app_passwords WHERE digest = ?", (_digest(user.pk, key),))
+        """True for a seeded app password, and for the key of an unexpired token of that intent."""
+        found = self._store.execute(
+            "SELECT 1 FROM app_passwords WHERE digest = ? UNION ALL SELECT 1 FROM tokens"
+            " WHERE user_pk = ? AND key = ? AND intent = 'app_password' AND (expires IS NULL OR expires > ?)",
+            (_digest(user.pk, key), user.pk, key, moment()),
+        )
         return found.fetchone() is not None
+
+    def subject(self, row: sqlite3.Row) -> str:
+        """The `uid` of a row of users."""
+        uid: str | None = row["uid"]
+        return uid or sha256(f"{row['pk']}-{self._secret}".encode()).hexdigest()
 
     def _user(self, row: sqlite3.Row) -> User:
         return User(
             pk=row["pk"],
             uuid=row["uuid"],
-            uid=row["uid"] or sha256(f"{row['pk']}-{self._secret}".encode()).hexdigest(),
+            uid=self.subject(row),
             username=row["username"],
             name=row["name"],
             email=row["email"],

@@ -2,6 +2,7 @@
 
 Every application, group and user of the file enters the store once, at the first start that finds it there.
 What happens to it afterwards (a new password, another group, its removal) outlasts every further start.
+What a fresh install has by itself (`install`) enters the same way.
 `publicUrl` and `apiToken` are settings, not records: they are taken from the file at every start.
 """
 
@@ -13,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from infrastructure.sandbox.authentik.applications import Application, Applications
 from infrastructure.sandbox.authentik.directory import Directory
+from infrastructure.sandbox.authentik.install import install
 from infrastructure.sandbox.authentik.store import transaction
 from infrastructure.sandbox.kit import Wire
 
@@ -26,6 +28,8 @@ class SeedApplication(Wire):
     client_secret: SecretStr = Field(min_length=16)
     redirect_uris: tuple[str, ...]
     bound_group: str | None
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = Field(default=None, pattern=r"^https?://")
 
 
 class SeedUser(Wire):
@@ -86,6 +90,8 @@ class Seeding:
     def apply(self, seed: Seed) -> None:
         """In one transaction, so that `kill -9` leaves all of it or nothing."""
         with transaction(self._store):
+            if self._first_time("install", "defaults"):
+                install(self._store, self._directory)
             for group in seed.groups:
                 if self._first_time("group", group) and self._directory.group_named(group) is None:
                     self._directory.add_group(group)
@@ -124,5 +130,7 @@ class Seeding:
                 client_secret=seed.client_secret.get_secret_value(),
                 redirect_uris=seed.redirect_uris,
                 bound_group=bound,
+                post_logout_redirect_uris=seed.post_logout_redirect_uris,
+                backchannel_logout_uri=seed.backchannel_logout_uri,
             )
         )

@@ -56,6 +56,112 @@ CREATE TABLE IF NOT EXISTS seeded (
 ) WITHOUT ROWID;
 """
 
+# Each runs once, in order, on a file of any age; `user_version` counts those that have run.
+MIGRATIONS = (
+    """
+ALTER TABLE applications ADD COLUMN post_logout_redirect_uris TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE applications ADD COLUMN backchannel_logout_uri TEXT;
+CREATE TABLE group_parents (
+    group_pk TEXT NOT NULL REFERENCES groups (pk) ON DELETE CASCADE,
+    parent_pk TEXT NOT NULL REFERENCES groups (pk) ON DELETE CASCADE,
+    PRIMARY KEY (group_pk, parent_pk)
+) WITHOUT ROWID;
+CREATE INDEX members ON memberships (group_pk, user_pk);
+CREATE TABLE tokens (
+    pk TEXT PRIMARY KEY,
+    identifier TEXT NOT NULL UNIQUE,
+    intent TEXT NOT NULL,
+    user_pk INTEGER NOT NULL REFERENCES users (pk) ON DELETE CASCADE,
+    description TEXT NOT NULL,
+    key TEXT NOT NULL,
+    expires TEXT,
+    expiring INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX keys ON tokens (key);
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    pk TEXT NOT NULL UNIQUE,
+    user TEXT NOT NULL,
+    action TEXT NOT NULL,
+    app TEXT NOT NULL,
+    context TEXT NOT NULL,
+    client_ip TEXT,
+    created TEXT NOT NULL,
+    expires TEXT NOT NULL
+);
+CREATE TABLE flows (
+    pk TEXT PRIMARY KEY,
+    slug TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    title TEXT NOT NULL,
+    designation TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE brands (
+    brand_uuid TEXT PRIMARY KEY,
+    domain TEXT NOT NULL,
+    fields TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE recovery_links (
+    user_pk INTEGER PRIMARY KEY REFERENCES users (pk) ON DELETE CASCADE,
+    digest TEXT NOT NULL UNIQUE,
+    flow_slug TEXT NOT NULL,
+    expires REAL NOT NULL
+);
+CREATE TABLE sessions (
+    sid TEXT PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    user_pk INTEGER NOT NULL REFERENCES users (pk) ON DELETE CASCADE,
+    auth_time INTEGER NOT NULL,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE session_logins (
+    sid TEXT NOT NULL REFERENCES sessions (sid) ON DELETE CASCADE,
+    slug TEXT NOT NULL REFERENCES applications (slug) ON DELETE CASCADE,
+    PRIMARY KEY (sid, slug)
+) WITHOUT ROWID;
+CREATE TABLE codes (
+    digest TEXT PRIMARY KEY,
+    family TEXT NOT NULL,
+    slug TEXT NOT NULL REFERENCES applications (slug) ON DELETE CASCADE,
+    user_pk INTEGER NOT NULL REFERENCES users (pk) ON DELETE CASCADE,
+    sid TEXT NOT NULL,
+    auth_time INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    redirect_uri TEXT NOT NULL,
+    challenge TEXT NOT NULL,
+    challenge_method TEXT NOT NULL,
+    expires REAL NOT NULL,
+    redeemed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE issued_tokens (
+    digest TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    family TEXT NOT NULL,
+    slug TEXT NOT NULL REFERENCES applications (slug) ON DELETE CASCADE,
+    user_pk INTEGER NOT NULL REFERENCES users (pk) ON DELETE CASCADE,
+    sid TEXT NOT NULL,
+    auth_time INTEGER NOT NULL,
+    amr TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    issued INTEGER NOT NULL,
+    expires REAL NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX families ON issued_tokens (family);
+CREATE INDEX holders ON issued_tokens (user_pk, sid);
+CREATE TABLE logout_notices (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    slug TEXT NOT NULL REFERENCES applications (slug) ON DELETE CASCADE,
+    sub TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL
+);
+""",
+)
+
 
 def open_store(path: Path) -> sqlite3.Connection:
     """Opens the file (mode 0600), creating what is missing. A committed write survives `kill -9`.
@@ -70,6 +176,11 @@ def open_store(path: Path) -> sqlite3.Connection:
     store.execute("PRAGMA synchronous = FULL")
     store.execute("PRAGMA foreign_keys = ON")
     store.executescript(SCHEMA)
+    # SQLite folds only ASCII by itself.
+    store.create_function("casefold", 1, lambda value: str(value).casefold(), deterministic=True)
+    (version,) = store.execute("PRAGMA user_version").fetchone()
+    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+        store.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
     return store
 
 

@@ -13,7 +13,7 @@ def authentik(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     instance.start()
     yield instance
     instance.stop()
-    instance.http.close()
+    instance.close()
 
 
 @pytest.fixture
@@ -22,4 +22,4 @@ def own(tmp_path: Path) -> Iterator[StandIn]:
     instance = StandIn(tmp_path)
     yield instance
     instance.stop()
-    instance.http.close()
+    instance.close()

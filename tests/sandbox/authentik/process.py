@@ -49,6 +49,7 @@ SEED: dict[str, Any] = {
             "clientSecret": "secret-of-the-operator-app",
             "redirectUris": ["http://127.0.0.1:8080/auth/operator/callback"],
             "boundGroup": ADMINS,
+            "postLogoutRedirectUris": ["http://127.0.0.1:8080/operator"],
         },
         {
             "slug": "dezky-portal",
@@ -57,6 +58,7 @@ SEED: dict[str, Any] = {
             "clientSecret": "secret-of-the-portal-app",
             "redirectUris": ["http://127.0.0.1:8080/auth/portal/callback"],
             "boundGroup": None,
+            "postLogoutRedirectUris": ["http://127.0.0.1:8080/portal?signed=out"],
         },
     ],
     "groups": [ADMINS, "everybody"],
@@ -78,7 +80,8 @@ class StandIn:
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.http = httpx.Client(base_url=self.url, trust_env=False)
+        self.clients: list[httpx.Client] = []
+        self.http = self.client()
         self.state = directory / "state"
         self.seed_file = directory / "seed.json"
         self.seed = deepcopy(SEED) | {"publicUrl": self.url}
@@ -110,11 +113,60 @@ class StandIn:
             self.process.wait(DEADLINE_SECONDS)
             self.process = None
         # Connections to the old process would fail the first request to the next one.
-        self.http.close()
-        self.http = httpx.Client(base_url=self.url, trust_env=False)
+        self.close()
+        self.http = self.client()
+
+    def client(self) -> httpx.Client:
+        """A client with cookies of its own; it is closed with the instance."""
+        self.clients.append(httpx.Client(base_url=self.url, trust_env=False))
+        return self.clients[-1]
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.clients = []
 
     def get(self, path: str) -> httpx.Response:
         return self.http.get(path)
+
+    def api(self, method: str, path: str, body: Any = None, /, **query: Any) -> httpx.Response:
+        """A request to the administration API in the name of the seeded token."""
+        return self.http.request(
+            method,
+            f"/api/v3{path}",
+            headers={"Authorization": f"Bearer {self.seed['apiToken']}"},
+            json=body,
+            params=query or None,
+        )
+
+    def new_user(self, username: str, /, **members: Any) -> dict[str, Any]:
+        answer = self.api("POST", "/core/users/", {"username": username, "name": "", **members})
+        assert answer.status_code == 201, answer.text
+        user: dict[str, Any] = answer.json()
+        return user
+
+    def new_group(self, name: str, /, **members: Any) -> dict[str, Any]:
+        answer = self.api("POST", "/core/groups/", {"name": name, **members})
+        assert answer.status_code == 201, answer.text
+        group: dict[str, Any] = answer.json()
+        return group
+
+    def results(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
+        """The first page of a list."""
+        answer = self.api("GET", path, **query)
+        assert answer.status_code == 200, answer.text
+        rows: list[dict[str, Any]] = answer.json()["results"]
+        return rows
+
+    def give_recovery_flow(self) -> str:
+        """Does what an administrator does after a fresh install; returns the flow's slug."""
+        flow = {"name": "Recovery", "slug": "recovery", "title": "Recovery", "designation": "recovery"}
+        assert self.api("POST", "/flows/instances/", flow).status_code == 201
+        (found,) = self.results("/flows/instances/", slug="recovery")
+        (brand,) = self.results("/core/brands/")
+        answer = self.api("PATCH", f"/core/brands/{brand['brand_uuid']}/", {"flow_recovery": found["pk"]})
+        assert answer.json()["flow_recovery"] == found["pk"]
+        return "recovery"
 
     def token(self, client_id: str, person: dict[str, Any], /, **fields: str) -> httpx.Response:
         """The documented form: an app password in the name of a person."""

@@ -48,6 +48,33 @@ def test_two_instances_share_neither_key_nor_subject(own: StandIn, authentik: St
     assert own.claims("dezky-portal", MEMBER)["sub"] != authentik.claims("dezky-portal", MEMBER)["sub"]
 
 
+FIRST_VERSION = """
+CREATE TABLE users (pk INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, uid TEXT UNIQUE,
+    username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, email TEXT NOT NULL, is_active INTEGER NOT NULL DEFAULT 1,
+    path TEXT NOT NULL, type TEXT NOT NULL, attributes TEXT NOT NULL DEFAULT '{}', password TEXT,
+    date_joined TEXT NOT NULL, last_login TEXT, last_updated TEXT NOT NULL, password_change_date TEXT NOT NULL);
+CREATE TABLE applications (slug TEXT PRIMARY KEY, name TEXT NOT NULL, client_id TEXT NOT NULL UNIQUE,
+    client_secret TEXT NOT NULL, redirect_uris TEXT NOT NULL, grant_types TEXT NOT NULL, bound_group TEXT);
+INSERT INTO users (uuid, username, name, email, path, type, date_joined, last_updated, password_change_date)
+    VALUES ('5f0c9c0e-6f0f-4f0b-8a4e-0d6c1d3c2b1a', 'old', 'Old', 'old@acme.example', 'users', 'internal',
+    '2026-01-02T03:04:05.678901+00:00', '2026-01-02T03:04:05.678901+00:00', '2026-01-02T03:04:05.678901+00:00');
+INSERT INTO applications VALUES ('old', 'Old', 'old', 'secret-of-the-old-app', '[]', '["client_credentials"]', NULL);
+"""
+
+
+def test_a_state_of_the_first_version_is_taken_over(own: StandIn) -> None:
+    own.state.mkdir()
+    with closing(sqlite3.connect(own.state / "authentik.sqlite3")) as store:
+        store.executescript(FIRST_VERSION)
+    for _ in range(2):
+        own.start()
+        (user,) = own.results("/core/users/", username="old")
+        assert (user["name"], user["date_joined"]) == ("Old", "2026-01-02T03:04:05.678901Z")
+        form = {"grant_type": "client_credentials", "client_id": "old", "client_secret": "secret-of-the-old-app"}
+        assert own.http.post(TOKEN, data=form).status_code == 200
+        own.stop()
+
+
 def test_the_state_is_closed_to_others(authentik: StandIn) -> None:
     assert stat.S_IMODE(authentik.state.stat().st_mode) == 0o700
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in authentik.state.iterdir()}

@@ -1,0 +1,159 @@
+"""Every reply against the models that the vendor's own client was generated with, from the schema of 2026.8.5.
+
+The models read leniently, so that a reply is also compared member by member: none missing, none unknown.
+"""
+
+import typing
+from typing import Any
+
+import pytest
+from authentik_client import models
+from pydantic import BaseModel
+
+from tests.sandbox.authentik.browser import Browser
+from tests.sandbox.authentik.process import MEMBER, StandIn
+
+
+def parsed(model: Any, reply: Any) -> BaseModel:
+    """The reply as the client sees it. Fails if it has a member more or less than the model."""
+    assert_members(model, reply, model.__name__)
+    instance: BaseModel = model.from_dict(reply)
+    return instance
+
+
+def assert_members(model: type[BaseModel], value: Any, place: str) -> None:
+    assert isinstance(value, dict), place
+    assert value.keys() == model.model_fields.keys(), place
+    for name, field in model.model_fields.items():
+        assert_value(field.annotation, value[name], f"{place}.{name}")
+
+
+def assert_value(kind: Any, value: Any, place: str) -> None:
+    if typing.get_origin(kind) is typing.Union:
+        kinds = typing.get_args(kind)
+        assert value is not None or type(None) in kinds, place
+        # In these models a union is "this or null".
+        kind = kinds[0] if value is not None else None
+    if typing.get_origin(kind) is list:
+        (element,) = typing.get_args(kind)
+        for index, member in enumerate(value):
+            assert_value(element, member, f"{place}[{index}]")
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        assert_members(kind, value, place)
+    else:
+        assert value is not None or kind is None, place
+
+
+def reply(instance: StandIn, path: str, **query: Any) -> Any:
+    answer = instance.api("GET", path, **query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.fixture(scope="module")
+def filled(authentik: StandIn) -> StandIn:
+    """An instance with one of everything, and every kind of event."""
+    above = authentik.new_group("above", is_superuser=True, attributes={"a": 1})
+    group = authentik.new_group("group", parents=[above["pk"]])
+    user = authentik.new_user("person", email="person@acme.example", groups=[group["pk"]], attributes={"b": [2]})
+    token = {"identifier": "person", "intent": "app_password", "user": user["pk"]}
+    authentik.api("POST", "/core/tokens/", token)
+    authentik.api("GET", "/core/tokens/person/view_key/")
+    authentik.give_recovery_flow()
+    browser = Browser(authentik)
+    browser.submit(browser.authorize().headers["location"], username="person", password="wrong")
+    browser.sign_in(MEMBER)
+    browser.http.get("/application/o/dezky-portal/end-session/")
+    link = authentik.api("POST", f"/core/users/{user['pk']}/recovery/").json()["link"]
+    browser.submit(link, password="a new one")
+    spare = authentik.new_user("spare")
+    authentik.api("DELETE", f"/core/users/{spare['pk']}/")
+    return authentik
+
+
+def test_users(filled: StandIn) -> None:
+    page = parsed(models.PaginatedUserList, reply(filled, "/core/users/", include_groups="true"))
+    assert isinstance(page, models.PaginatedUserList)
+    person = next(user for user in page.results if user.username == "person")
+    assert person.groups_obj
+    assert person.is_superuser
+    assert parsed(models.User, reply(filled, f"/core/users/{person.pk}/")) == person
+    parsed(models.PaginatedUserList, reply(filled, "/core/users/", include_groups="false"))
+    created = filled.new_user("created")
+    parsed(models.User, created)
+    parsed(models.User, filled.api("PATCH", f"/core/users/{created['pk']}/", {"name": "x"}).json())
+
+
+def test_groups(filled: StandIn) -> None:
+    page = parsed(models.PaginatedGroupList, reply(filled, "/core/groups/"))
+    assert isinstance(page, models.PaginatedGroupList)
+    group = next(group for group in page.results if group.name == "group")
+    assert group.users_obj
+    assert group.parents_obj
+    assert parsed(models.Group, reply(filled, f"/core/groups/{group.pk}/")) == group
+    parsed(models.PaginatedGroupList, reply(filled, "/core/groups/", include_users="false"))
+    parsed(models.Group, filled.new_group("created"))
+
+
+def test_tokens(filled: StandIn) -> None:
+    page = parsed(models.PaginatedTokenList, reply(filled, "/core/tokens/"))
+    assert isinstance(page, models.PaginatedTokenList)
+    assert [token.identifier for token in page.results] == ["person"]
+    parsed(models.Token, reply(filled, "/core/tokens/person/"))
+    parsed(models.TokenView, reply(filled, "/core/tokens/person/view_key/"))
+    parsed(models.Token, filled.api("POST", "/core/tokens/", {"identifier": "created", "expiring": False}).json())
+
+
+def test_events(filled: StandIn) -> None:
+    page = parsed(models.PaginatedEventList, reply(filled, "/events/events/", page_size=100))
+    assert isinstance(page, models.PaginatedEventList)
+    assert {event.action.value for event in page.results} >= {
+        "login",
+        "login_failed",
+        "logout",
+        "authorize_application",
+        "user_write",
+        "model_created",
+        "model_updated",
+        "model_deleted",
+        "password_set",
+        "secret_view",
+    }
+    created = [event.created for event in page.results]
+    assert created == sorted(created, reverse=True)
+    parsed(models.Event, reply(filled, f"/events/events/{page.results[0].pk}/"))
+
+
+def test_flows_and_brands(filled: StandIn) -> None:
+    flows = parsed(models.PaginatedFlowList, reply(filled, "/flows/instances/", slug="recovery"))
+    assert isinstance(flows, models.PaginatedFlowList)
+    brands = parsed(models.PaginatedBrandList, reply(filled, "/core/brands/"))
+    assert isinstance(brands, models.PaginatedBrandList)
+    assert brands.results[0].flow_recovery == flows.results[0].pk
+    parsed(models.Flow, reply(filled, "/flows/instances/recovery/"))
+    parsed(models.Brand, reply(filled, f"/core/brands/{brands.results[0].brand_uuid}/"))
+
+
+def test_a_recovery_link(filled: StandIn) -> None:
+    (user,) = filled.results("/core/users/", username="person")
+    parsed(models.Link, filled.api("POST", f"/core/users/{user['pk']}/recovery/", {}).json())
+
+
+def test_errors(filled: StandIn) -> None:
+    parsed(models.GenericError, filled.http.get("/api/v3/core/users/").json() | {"code": None})
+    refused = filled.api("POST", "/core/users/", {"username": "person", "name": ""}).json()
+    said = models.ValidationError.from_dict(refused)
+    assert said is not None
+    assert said.additional_properties == {"username": ["This field must be unique."]}
+
+
+def test_the_comparison_finds_a_missing_and_an_unknown_member(filled: StandIn) -> None:
+    user = reply(filled, "/core/users/", username="person")["results"][0]
+    for wrong in (
+        {name: value for name, value in user.items() if name != "path"},
+        user | {"surprise": 1},
+        user | {"groups_obj": [{**user["groups_obj"][0], "surprise": 1}]},
+        user | {"uuid": None},
+    ):
+        with pytest.raises(AssertionError):
+            parsed(models.User, wrong)
