@@ -7,10 +7,12 @@ from typing import Protocol
 
 from gateway.authenticator import VerifiedToken
 from gateway.directory import Directory, PersonDeactivated
-from gateway.headers import Inbound
+from gateway.exchange import Scope
+from gateway.headers import Fields, Inbound
 from gateway.identity import Credentials
 from gateway.problems import BadRequest, InvalidToken, NotPermitted, ServiceUnavailable
 from gateway.routes import Route
+from gateway.sessions import SessionOver
 from gateway.token_errors import KeysUnavailable, TokenError
 
 # The b64token of RFC 6750 §2.1. The scheme's name is in any case (RFC 9110 §11.1).
@@ -26,32 +28,48 @@ class Authenticates(Protocol):
         ...
 
 
+class Door(Protocol):
+    """Knows the access tokens behind the cookies of browser sessions."""
+
+    async def access_token(self, route: Route, method: str, headers: Fields) -> bytes | None:
+        """Return the token that a request's cookie stands for, None without one; or raise SessionOver, Refusal."""
+        ...
+
+
 class Admission:
     """Turns an outside token into an internal one, for a route.
 
-    ``metadata_url`` is where the metadata of RFC 9728 is; challenges name it.
+    A request that brings an Authorization field is judged by it alone; its cookies count only without one.
+    ``metadata_url`` is where the metadata of RFC 9728 is; challenges name it. Without ``door`` no cookie counts.
     """
 
     def __init__(
-        self, authenticator: Authenticates, directory: Directory, credentials: Credentials, *, metadata_url: str
+        self,
+        authenticator: Authenticates,
+        directory: Directory,
+        credentials: Credentials,
+        door: Door | None = None,
+        *,
+        metadata_url: str,
     ) -> None:
         self._authenticator = authenticator
         self._directory = directory
         self._credentials = credentials
+        self._door = door
         self._metadata = f', resource_metadata="{metadata_url}"'
 
-    async def credential(self, route: Route, inbound: Inbound) -> bytes:
+    async def credential(self, route: Route, inbound: Inbound, scope: Scope) -> bytes:
         """Return the header line that presents the caller to the route's service.
 
         Raises:
-            BadRequest: more than one Authorization field.
-            InvalidToken: no token, a token that does not count, or a deactivated account.
-            NotPermitted: the token is from a surface that the route is not for.
-            ServiceUnavailable: tokens or people cannot be judged right now.
+            BadRequest: more than one Authorization field, or more than one session.
+            InvalidToken: no token or session, one that does not count, or a deactivated account.
+            NotPermitted: the token is from a surface that the route is not for, or the write from a foreign page.
+            ServiceUnavailable: tokens, sessions or people cannot be judged right now.
         """
         if route.surfaces is None:
             return self._credentials.of_gateway(route.service)
-        verified = await self._authenticate(inbound.authorizations)
+        verified = await self._authenticate(await self._presented(route, inbound.authorizations, scope))
         if verified.provider.surface not in route.surfaces:
             raise NotPermitted("sign in on the operator surface", code="operator_token_required")
         try:
@@ -60,8 +78,12 @@ class Admission:
             raise self._refused("the account is deactivated") from None
         return self._credentials.of_person(caller, route.service)
 
-    async def _authenticate(self, authorizations: list[bytes]) -> VerifiedToken:
+    async def _presented(self, route: Route, authorizations: list[bytes], scope: Scope) -> bytes:
+        """Return the access token that the request brings, or that its session holds."""
         if not authorizations:
+            token = await self._of_session(route, scope)
+            if token is not None:
+                return token
             # RFC 6750 §3.1: a request without a credential learns of no error.
             raise InvalidToken(
                 "send an access token in the Authorization field",
@@ -73,8 +95,20 @@ class Admission:
         match = _BEARER.fullmatch(authorizations[0])
         if match is None:
             raise self._refused("the Authorization field holds no bearer token")
+        return match[1]
+
+    async def _of_session(self, route: Route, scope: Scope) -> bytes | None:
+        if self._door is None:
+            return None
         try:
-            return await self._authenticator.authenticate(match[1])
+            return await self._door.access_token(route, scope["method"], scope["headers"])
+        except SessionOver:
+            challenge = _REALM + self._metadata
+            raise InvalidToken("the session is over: sign in again", code="session_over", challenge=challenge) from None
+
+    async def _authenticate(self, token: bytes) -> VerifiedToken:
+        try:
+            return await self._authenticator.authenticate(token)
         except TokenError as error:
             raise self._refused(error.error_description, error.error) from error
         except KeysUnavailable as error:

@@ -18,6 +18,8 @@ from gateway.refusals import Refusals
 from gateway.routes import RouteTable
 from gateway.targets import read_path
 from gateway.telemetry import Telemetry
+from gateway.visits import Page, Pages, Visit
+from shared import context
 from shared.ids import new_id
 
 CLIENT_CLOSED_REQUEST = 499
@@ -51,7 +53,8 @@ Endpoint = Callable[[], Awaitable[Reply]]
 class Gateway:
     """One instance serves all requests of a process.
 
-    ``endpoints`` are the gateway's own paths, answered to GET and HEAD; ``life`` is the lifespan application.
+    ``endpoints`` are the gateway's own paths, answered to GET and HEAD; ``life`` is the lifespan application;
+    ``pages`` are those of the browser sign-in, where there is one.
     """
 
     routes: RouteTable
@@ -62,6 +65,7 @@ class Gateway:
     telemetry: Telemetry
     refusals: Refusals
     life: Callable[[Scope, Receive, Send], Awaitable[None]]
+    pages: Pages | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -115,6 +119,9 @@ class _Handling:
         if endpoint is not None:
             self.label = path
             return await self._reply(endpoint)
+        page = gateway.pages.find(path) if gateway.pages is not None else None
+        if page is not None:
+            return await self._visit(page, path)
         route = gateway.routes.match(path)
         if route is None:
             raise RouteNotFound
@@ -122,10 +129,33 @@ class _Handling:
         headers = scope["headers"]
         peer = scope["client"]
         self.address = gateway.addresses.of(peer[0] if peer else "", headers)
+        context.bind(context.RequestContext(request_id=self.request_id, client_ip=self.address))
         inbound = Inbound(headers)
-        credential = await gateway.admission.credential(route, inbound)
+        credential = await gateway.admission.credential(route, inbound, scope)
         request = Request(scope, self._receive, self._send, route, inbound, self.request_id, self.address)
         return await gateway.proxy.forward(request, credential)
+
+    async def _visit(self, page: tuple[str, Page], path: str) -> int:
+        scope = self._scope
+        self.label, respond = page
+        peer = scope["client"]
+        self.address = self._gateway.addresses.of(peer[0] if peer else "", scope["headers"])
+        context.bind(context.RequestContext(request_id=self.request_id, client_ip=self.address))
+        answer = await respond(
+            Visit(
+                method=scope["method"],
+                path=path,
+                query=scope["query_string"],
+                headers=scope["headers"],
+                address=self.address,
+                request_id=self.request_id,
+                receive=self._receive,
+            )
+        )
+        length = (b"content-length", str(len(answer.body)).encode())
+        headers = [field for field in answer.headers if field[0] != b"content-length"]
+        await self._answer(answer.status, [*headers, length], answer.body)
+        return answer.status
 
     async def _reply(self, endpoint: Endpoint) -> int:
         if self._scope["method"] not in {"GET", "HEAD"}:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from gateway.claims import (
+    Validity,
     audiences,
     check_kind,
     check_validity,
@@ -48,6 +49,15 @@ class VerifiedToken:
     issued_at: float
     expires_at: float
     claims: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    provider: Provider
+    keys: KeySet
+    type: str | None
+    claims: dict[str, Any]
+    validity: Validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,29 +128,45 @@ class Authenticator:
         for source in self._sources.values():
             await source.aclose()
 
-    async def _verify(self, token: bytes) -> _Remembered:
+    async def claims_of(self, token: bytes, provider: Provider) -> tuple[str | None, dict[str, Any]]:
+        """Return type and claims of a token of another kind: signed by ``provider``, for one of its audiences, in time.
+
+        What kind it is, and what that kind must say, is for the caller to check.
+
+        Raises:
+            TokenError, KeysUnavailable
+        """
+        verified = await self._verify_claims(token)
+        if verified.provider != provider:
+            raise WrongAudience
+        return verified.type, verified.claims
+
+    async def _verify_claims(self, token: bytes) -> _Verified:
         jws = parse_compact(token)
         # Unverified, but only to find out which provider's keys to try. Its word counts after the signature.
         claims = parse_claims(jws.payload)
         provider = self._provider_of(claims)
         if jws.header.algorithm not in provider.algorithms:
             raise AlgorithmNotAllowed  # Before any key is fetched for it.
-        source = self._sources[provider]
-        keys = await self._verify_signature(jws, provider, source)
-
+        keys = await self._verify_signature(jws, provider, self._sources[provider])
         validity = check_validity(claims, self._clock.now().timestamp())
-        check_kind(jws.header.type, claims)
-        verified = VerifiedToken(
+        return _Verified(provider, keys, jws.header.type, claims, validity)
+
+    async def _verify(self, token: bytes) -> _Remembered:
+        verified = await self._verify_claims(token)
+        provider, claims = verified.provider, verified.claims
+        check_kind(verified.type, claims)
+        believed = VerifiedToken(
             provider=provider,
             subject=required_text(claims, "sub"),
             email=optional_text(claims, "email"),
             name=optional_text(claims, "name"),
             groups=texts(claims, "groups"),
-            issued_at=validity.issued_at,
-            expires_at=validity.expires_at,
+            issued_at=verified.validity.issued_at,
+            expires_at=verified.validity.expires_at,
             claims=MappingProxyType(claims),
         )
-        return _Remembered(verified, source, keys)
+        return _Remembered(believed, self._sources[provider], verified.keys)
 
     def _provider_of(self, claims: dict[str, Any]) -> Provider:
         issuer = required_text(claims, "iss")

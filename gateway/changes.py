@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import structlog
+from nats.errors import Error as NatsError
 
 from gateway.directory import Directory
 from shared.bus import Bus, BusUnavailable
@@ -19,6 +20,7 @@ from shared.topology import BY_NAME, owner_of
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 0.5
+_CONFIRM_SECONDS = 2
 
 
 class Changes:
@@ -28,6 +30,7 @@ class Changes:
         self._bus = bus
         self._directory = directory
         self._subscribed = False
+        self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -37,9 +40,14 @@ class Changes:
 
     def start(self) -> None:
         """Subscribe as soon as there is a connection, and for as long as there is one."""
-        self._bus.on_reconnect(self._directory.forget_all)
+        self._bus.on_reconnect(self._lose_track)
         self._bus.start()
-        self._task = asyncio.create_task(self._subscribe(), name="changes.subscribe")
+        self._task = asyncio.create_task(self._listen(), name="changes.listen")
+
+    def _lose_track(self) -> None:
+        self._subscribed = False
+        self._directory.forget_all()
+        self._lost.set()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -49,20 +57,35 @@ class Changes:
                 await self._task
         await self._bus.close()
 
-    async def _subscribe(self) -> None:
-        pending = list(BY_NAME["gateway"].live)
-        while pending:
+    async def _listen(self) -> None:
+        wanted = list(BY_NAME["gateway"].live)
+        while True:
+            self._lost.clear()
             await self._bus.wait_connected()
             try:
-                await self._bus.listen(pending[-1], self.hear)
-            except BusUnavailable:
+                while wanted:
+                    await self._bus.listen(wanted[-1], self.hear)
+                    wanted.pop()
+                await self._confirm()
+            except (BusUnavailable, NatsError, OSError, TimeoutError) as error:
+                log.warning("changes.not_live", reason=type(error).__name__)
                 await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                pending.pop()
-        # What was kept before the first subscription was kept without an ear.
-        self._directory.forget_all()
-        self._subscribed = True
-        log.info("changes.live")
+                continue
+            if not self._lost.is_set():
+                # What was kept until now was kept without an ear.
+                self._directory.forget_all()
+                self._subscribed = True
+                log.info("changes.live")
+                await self._lost.wait()
+
+    async def _confirm(self) -> None:
+        """Return once the server has the subscriptions: it answers a PING only after what was sent before it.
+
+        Without this, an event published just after the subscription would be missed, and an answer kept too long.
+        Twice, because nats-py writes a PING past the subscriptions that still wait in its own buffer.
+        """
+        for _ in range(2):
+            await self._bus._client.flush(_CONFIRM_SECONDS)
 
     async def hear(self, data: bytes) -> None:
         """Take one event; what cannot be read, or comes from a process that does not own it, is left."""

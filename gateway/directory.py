@@ -23,6 +23,7 @@ from gateway.identity import Caller, Credentials
 from gateway.problems import ServiceUnavailable
 from gateway.upstream import Upstream
 from gateway.upstream_errors import UpstreamError
+from shared import context
 from shared.auth import Person
 
 PLATFORM_ADMINS = "dezky-platform-admins"
@@ -65,9 +66,12 @@ class TenantDirectory:
         question = {
             "identityProvider": token.provider.identity_provider,
             "subject": token.subject,
-            "email": token.email,
-            "name": token.name,
+            "email": token.email or "",
+            "name": token.name or "",
             "groups": token.groups,
+            # Not who, but from where: a first sign-in is recorded with both.
+            "surface": token.provider.surface,
+            "clientIp": context.current().client_ip or None,
         }
         fields = b"content-type: application/json\r\n" + self._credentials.of_gateway(self._upstream.name)
         try:

@@ -19,17 +19,20 @@ from gateway.addresses import ClientAddresses, Networks
 from gateway.admission import Admission, Authenticates
 from gateway.application import Gateway
 from gateway.authenticator import Authenticator
+from gateway.browser import Browser, Foundations
 from gateway.changes import Changes
 from gateway.directory import Directory, TenantDirectory
+from gateway.edge import Edge, Limits
 from gateway.endpoints import METADATA_PATH, Check, liveness, metrics, protected_resource, readiness
 from gateway.identity import Credentials
 from gateway.life import KeyWarmer, Life, Part
 from gateway.openapi import MergedDocument
-from gateway.protocol import ClientConnection, Edge, Limits
+from gateway.protocol import ClientConnection
 from gateway.providers import Providers
 from gateway.proxy import Proxy
 from gateway.refusals import Refusals
 from gateway.routes import RouteTable
+from gateway.sealing import Keyring
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from gateway.telemetry import RequestLines, Telemetry
@@ -50,6 +53,7 @@ class Deps:
 
     Attributes:
         parts: started with the process and closed with it, in this order and its reverse.
+        browser: the browser sign-in, if there is one.
         required: checks without which the gateway is not ready; ``optional`` ones are only reported.
     """
 
@@ -61,6 +65,7 @@ class Deps:
     sweeper: Sweeper
     clock: Clock
     routes: RouteTable = field(default_factory=RouteTable)
+    browser: Browser | None = None
     parts: tuple[Part, ...] = ()
     required: Mapping[str, Check] = field(default_factory=dict)
     optional: Mapping[str, Check] = field(default_factory=dict)
@@ -109,6 +114,7 @@ def build_deps(settings: GatewaySettings) -> Deps:
     keys = KeyWarmer(authenticator.warm)
 
     changes: Changes | None = None
+    browser: Browser | None = None
     directory = Directory(
         TenantDirectory(upstreams["tenant"], credentials),
         now=time.monotonic,
@@ -117,14 +123,10 @@ def build_deps(settings: GatewaySettings) -> Deps:
     if settings.nats_url is not None:
         bus = Bus(settings.nats_url.get_secret_value(), "gateway", Topology(settings.nats_prefix))
         changes = Changes(bus, directory)
-    parts: list[Part] = [
-        _Upstreams(upstreams, sweeper),
-        _Closing(issuers.aclose),
-        _Closing(authenticator.aclose, directory.close),
-        keys,
-    ]
-    if changes is not None:
-        parts.append(changes)
+        browser = _browser(settings, providers, bus, authenticator, directory)
+    parts: list[Part] = [_Upstreams(upstreams, sweeper), _Closing(issuers.aclose)]
+    parts += [_Closing(authenticator.aclose, directory.close), keys]
+    parts += [part for part in (changes, browser) if part is not None]
     return Deps(
         authenticator=authenticator,
         directory=directory,
@@ -133,10 +135,28 @@ def build_deps(settings: GatewaySettings) -> Deps:
         providers=providers,
         sweeper=sweeper,
         clock=clock,
+        browser=browser,
         parts=tuple(parts),
         required={"keys": keys.check},
         optional={"nats": lambda: "off" if changes is None else "ok" if changes.live else "away"},
     )
+
+
+def _browser(
+    settings: GatewaySettings, providers: Providers, bus: Bus, authenticator: Authenticator, directory: Directory
+) -> Browser | None:
+    """Return the browser sign-in, if a surface has one."""
+    if not settings.sign_in:
+        return None
+    foundations = Foundations(
+        bus=bus,
+        keyring=Keyring(settings.session_keys),
+        verifier=authenticator,
+        directory=directory,
+        clock=SystemClock(),
+        now=time.monotonic,
+    )
+    return Browser(foundations, providers, settings.sign_in, settings.base_url)
 
 
 def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
@@ -153,6 +173,7 @@ def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
             deps.authenticator,
             deps.directory,
             deps.credentials,
+            deps.browser.door if deps.browser is not None else None,
             metadata_url=settings.base_url + METADATA_PATH,
         ),
         proxy=Proxy(deps.upstreams),
@@ -166,6 +187,7 @@ def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
         telemetry=telemetry,
         refusals=Refusals(deps.clock),
         life=Life([lines, *deps.parts]),
+        pages=deps.browser.pages if deps.browser is not None else None,
     )
 
 

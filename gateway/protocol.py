@@ -12,17 +12,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 
+from gateway.edge import Edge, MessageRefused, head_too_large, unreadable
 from gateway.exchange import BODY_HIGH_WATER, EXTENSION, STATUS_LINES, Application, Exchange, Scope
 from gateway.problems import BadRequest
-from gateway.sweeper import Sweeper
 from gateway.targets import split_target
 from shared.errors import PROBLEM_TYPE, problem
 from shared.ids import new_id
@@ -32,55 +30,6 @@ _WATCHED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
 _LINGER_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a client's connection; sizes in bytes, times in seconds.
-
-    Attributes:
-        head: request line and header fields together.
-        overhead: bytes of a body that carry no content (chunk extensions, trailers) in a row.
-        head_time: from the first byte of a head (or from the connection) to its end.
-        body_idle: without a byte of a body that is expected.
-        keep_alive: between requests.
-        write_idle: without the client taking a byte of the answer.
-        pipelined: requests that wait behind the one being served.
-    """
-
-    head: int = 16 * 1024
-    target: int = 8 * 1024
-    overhead: int = 16 * 1024
-    head_time: float = 10.0
-    body_idle: float = 20.0
-    keep_alive: float = 75.0
-    write_idle: float = 30.0
-    connections: int = 2_048
-    pipelined: int = 16
-
-
-def _ignore(_code: str, _address: str) -> None:
-    return None
-
-
-@dataclass(slots=True)
-class Edge:
-    """What all connections of a listener share.
-
-    ``on_refusal`` hears the code and the peer's address of each message refused before the application.
-    """
-
-    sweeper: Sweeper
-    limits: Limits = field(default_factory=Limits)
-    on_refusal: Callable[[str, str], None] = _ignore
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
 
 
 _IDLE, _HEAD, _BODY, _DEAF = range(4)
@@ -113,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
-        self._refusal: _Refused | None = None
+        self._refusal: MessageRefused | None = None
         self._reading = True
         self._drain: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
@@ -132,7 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self._server.connections.add(self)
         self._edge.sweeper.watch(self)
         if len(self._server.connections) > self._limits.connections:
-            self._refuse(_Refused(503, "too_many_connections", "the gateway serves as many clients as it can"))
+            self._refuse(MessageRefused(503, "too_many_connections", "the gateway serves as many clients as it can"))
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -170,15 +119,15 @@ class ClientConnection(asyncio.Protocol):
             self._phase = _DEAF
         except httptools.HttpParserError as error:
             fault = error.__context__
-            self._refuse(fault if isinstance(fault, _Refused) else _unreadable(error))
+            self._refuse(fault if isinstance(fault, MessageRefused) else unreadable(error))
         else:
             self._bound_overhead(before)
 
     def _bound_overhead(self, before: int) -> None:
         if self._phase == before == _HEAD and self._overhead > self._limits.head:
-            self._refuse(_head_too_large())
+            self._refuse(head_too_large())
         elif self._phase == before == _BODY and self._overhead > self._limits.overhead:
-            self._refuse(_Refused(400, "malformed_body", "the body's framing outweighs its content"))
+            self._refuse(MessageRefused(400, "malformed_body", "the body's framing outweighs its content"))
 
     def shutdown(self) -> None:
         """Serve the request at hand, no more (called by the server when it stops)."""
@@ -195,9 +144,9 @@ class ClientConnection(asyncio.Protocol):
         elif self._stalled_since is not None and now - self._stalled_since > limits.write_idle:
             self._transport.abort()
         elif self._phase == _HEAD and now - self._since > limits.head_time:
-            self._refuse(_Refused(408, "request_timeout", "the header fields did not arrive in time"))
+            self._refuse(MessageRefused(408, "request_timeout", "the header fields did not arrive in time"))
         elif self._phase == _BODY and self._reading and now - self._last_read > limits.body_idle:
-            self._refuse(_Refused(408, "request_timeout", "the request body did not arrive in time"))
+            self._refuse(MessageRefused(408, "request_timeout", "the request body did not arrive in time"))
         elif self._phase == _IDLE and self._current is None and now - self._since > limits.keep_alive:
             self._transport.close()
 
@@ -205,7 +154,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if len(self._waiting) >= self._limits.pipelined:
-            raise _Refused(400, "too_many_pipelined", "too many requests wait on this connection")
+            raise MessageRefused(400, "too_many_pipelined", "too many requests wait on this connection")
         if self._phase != _HEAD:  # the first head of a connection counts from the connection
             self._since = self._last_read
         self._phase = _HEAD
@@ -218,14 +167,14 @@ class ClientConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
         if len(self._url) > self._limits.target:
-            raise _Refused(414, "uri_too_long", f"the URL is longer than {self._limits.target} bytes")
+            raise MessageRefused(414, "uri_too_long", f"the URL is longer than {self._limits.target} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase == _BODY:
             return  # a trailer; RFC 9110 §6.5.1 lets an intermediary drop it
         self._size += len(name) + len(value) + 4
         if self._size > self._limits.head:
-            raise _head_too_large()
+            raise head_too_large()
         name = name.lower()
         if name in _WATCHED:
             self._framing.append((name, value))
@@ -235,15 +184,15 @@ class ClientConnection(asyncio.Protocol):
         version = self._parser.get_http_version()
         method = self._parser.get_method()
         if version not in {"1.1", "1.0"}:
-            raise _Refused(505, "version_not_supported", "the gateway speaks HTTP/1.1")
+            raise MessageRefused(505, "version_not_supported", "the gateway speaks HTTP/1.1")
         if method not in METHODS:
-            raise _Refused(501, "method_not_implemented", "the gateway does not know this method")
+            raise MessageRefused(501, "method_not_implemented", "the gateway does not know this method")
         if self._size + len(self._url) > self._limits.head:
-            raise _head_too_large()
+            raise head_too_large()
         host, body, wants_continue = self._read_framing(version)
         upgrade = self._parser.should_upgrade()
         if upgrade and body:
-            raise _Refused(400, "upgrade_with_body", "a request with a body cannot ask for another protocol")
+            raise MessageRefused(400, "upgrade_with_body", "a request with a body cannot ask for another protocol")
         keep_alive = version == "1.1" and not upgrade and self._parser.should_keep_alive()
         scope = self._scope(version, method, host)
         exchange = Exchange(self, scope, keep_alive=keep_alive, wants_continue=wants_continue)
@@ -264,27 +213,27 @@ class ClientConnection(asyncio.Protocol):
         for name, value in self._framing:
             if name == b"host":
                 if host is not None or not _HOST.fullmatch(value.strip()):
-                    raise _Refused(400, "invalid_host", "a request has exactly one valid Host field")
+                    raise MessageRefused(400, "invalid_host", "a request has exactly one valid Host field")
                 host = value.strip()
             elif name == b"content-length":
                 body = int(value) > 0  # llhttp has refused all but digits, and a second one
             elif name == b"transfer-encoding":
                 if value.strip().lower() != b"chunked" or version != "1.1":
-                    raise _Refused(400, "invalid_transfer_encoding", "the one transfer coding is chunked")
+                    raise MessageRefused(400, "invalid_transfer_encoding", "the one transfer coding is chunked")
                 body = True
             elif value.strip().lower() == b"100-continue":
                 wants_continue = version == "1.1"
             else:
-                raise _Refused(417, "expectation_failed", "the one expectation is 100-continue")
+                raise MessageRefused(417, "expectation_failed", "the one expectation is 100-continue")
         if host is None:
-            raise _Refused(400, "invalid_host", "a request has exactly one valid Host field")
+            raise MessageRefused(400, "invalid_host", "a request has exactly one valid Host field")
         return host, body, wants_continue
 
     def _scope(self, version: str, method: bytes, host: bytes) -> Scope:
         try:
             raw_path, query = split_target(self._url, host)
         except BadRequest as error:
-            raise _Refused(400, error.code, error.detail) from None
+            raise MessageRefused(400, error.code, error.detail) from None
         path = raw_path.decode("latin-1")
         return {
             "type": "http",
@@ -384,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
 
     # -- ends
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: MessageRefused) -> None:
         """Refuse the message being read, after the answers to those before it."""
         reading_body, self._phase = self._phase == _BODY, _DEAF
         self._edge.on_refusal(refused.code, self._peer[0] if self._peer else "")
@@ -404,7 +353,7 @@ class ClientConnection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
-    def _answer(self, refused: _Refused) -> None:
+    def _answer(self, refused: MessageRefused) -> None:
         title = HTTPStatus(refused.status).phrase
         request_id = new_id()
         body = problem(refused.status, refused.code, title, detail=refused.detail, request_id=request_id)
@@ -428,13 +377,3 @@ class ClientConnection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
-
-
-def _head_too_large() -> _Refused:
-    return _Refused(431, "header_fields_too_large", "the request's header fields are too large")
-
-
-def _unreadable(error: httptools.HttpParserError) -> _Refused:
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return _Refused(501, "method_not_implemented", "the gateway does not know this method")
-    return _Refused(400, "malformed_request", f"this is not HTTP/1.1: {error}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 Surface = Literal["operator", "portal"]
@@ -52,6 +52,15 @@ class Provider(BaseModel):
     surface: Surface
     identity_provider: Text
     jwks_uri: WebAddress | None = None
+
+
+class SignInClient(BaseModel):
+    """Who the gateway is at a surface's issuer when it signs browsers in; ``client_id`` is one of its audiences."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+
+    client_id: Text
+    client_secret: Annotated[SecretStr, Field(min_length=1)]
 
 
 class Providers:
@@ -106,6 +115,19 @@ class Providers:
         named = (audience,) if isinstance(audience, str) else audience
         found = {self._by_pair[issuer, name] for name in named if (issuer, name) in self._by_pair}
         return found.pop() if len(found) == 1 else None
+
+    def of_client(self, surface: Surface, client_id: str) -> Provider:
+        """Return the provider of ``surface`` that has ``client_id`` among its audiences.
+
+        Raises:
+            ProviderConfigurationError: there is not exactly one.
+        """
+        found = [p for p in self._providers if p.surface == surface and client_id in p.audiences]
+        if len(found) != 1:
+            raise ProviderConfigurationError(
+                f"sign-in on {surface}: {len(found)} providers of this surface have the audience {client_id}, not one"
+            )
+        return found[0]
 
 
 def _provider(number: int, entry: Mapping[str, Any]) -> Provider:

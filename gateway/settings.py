@@ -5,12 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.providers import Provider, Providers
+from gateway.providers import Provider, Providers, SignInClient, Surface
 from gateway.upstream import Origin
-from shared.settings import Key32, Port
+from shared.settings import Key32, Port, decode_key
 
 
 def _network(text: str) -> str:
@@ -19,6 +19,12 @@ def _network(text: str) -> str:
 
 def _origin(url: str) -> str:
     return Origin.parse(url).url
+
+
+def _keys(secret: SecretStr) -> SecretStr:
+    if any(len(decode_key(key)) != 32 for key in secret.get_secret_value().split(",")):
+        raise ValueError("must be keys of 32 bytes in base64url without padding, joined by commas")
+    return secret
 
 
 class GatewaySettings(BaseSettings):
@@ -40,6 +46,17 @@ class GatewaySettings(BaseSettings):
     )
     internal_signing_key: Key32 = Field(description="Ed25519 seed of the gateway: 32 bytes, base64url.")
     internal_signing_kid: str = Field(description="Name of that key in INTERNAL_PUBLIC_KEYS.")
+    session_key: Annotated[SecretStr, AfterValidator(_keys)] | None = Field(
+        None,
+        description="Encrypts browser sessions: 32 bytes, base64url. Several are joined by commas: the first "
+        "encrypts, all decrypt; a key that is dropped signs out whom it signed in.",
+    )
+    sign_in: dict[Surface, SignInClient] = Field(
+        default={},
+        description='Secret. JSON: {"operator": {"clientId": …, "clientSecret": …}, "portal": …}: the surfaces that '
+        "browsers can sign in on. The client is an audience of a provider of that surface. Needs GATEWAY_SESSION_KEY "
+        "and GATEWAY_NATS_URL.",
+    )
     trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
         default=[], description="JSON list of networks (CIDR) whose X-Forwarded-For is believed."
     )
@@ -62,6 +79,24 @@ class GatewaySettings(BaseSettings):
         if "tenant" not in upstreams:
             raise ValueError("must name the service tenant, which knows who people are")
         return upstreams
+
+    @field_validator("sign_in")
+    @classmethod
+    def _is_complete(cls, clients: dict[Surface, SignInClient], info: ValidationInfo) -> dict[Surface, SignInClient]:
+        # A setting that was refused itself is absent here and has a line of its own.
+        for name in ("session_key", "nats_url"):
+            if clients and info.data.get(name, "refused") is None:
+                raise ValueError(f"needs GATEWAY_{name.upper()}, too")
+        if "providers" in info.data:
+            for surface, client in clients.items():
+                Providers(info.data["providers"]).of_client(surface, client.client_id)
+        return clients
+
+    @property
+    def session_keys(self) -> list[bytes]:
+        """The keys of browser sessions, the one that encrypts first."""
+        text = self.session_key.get_secret_value() if self.session_key is not None else ""
+        return [decode_key(key) for key in text.split(",") if key]
 
     @property
     def base_url(self) -> str:

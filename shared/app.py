@@ -38,6 +38,7 @@ from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
 from shared.schemas import ProblemView
 from shared.settings import ServiceSettings, decode_key
+from shared.tasks import end_tasks
 from shared.topology import Topology
 
 log = structlog.get_logger()
@@ -135,9 +136,7 @@ def _lifespan(
         workers = [asyncio.create_task(_prepare(platform, indexes, prepared))]
         workers += [asyncio.create_task(_keep_running(task, prepared)) for task in (platform.relay().run, *tasks)]
         yield
-        for worker in workers:
-            worker.cancel()
-        await asyncio.wait(workers, timeout=STOP_SECONDS)
+        await end_tasks(workers, STOP_SECONDS)
         await platform.bus.close()
         await platform.mongo.close()
 
@@ -209,10 +208,7 @@ def _render_errors(app: FastAPI, platform: Platform) -> None:
     @app.exception_handler(DomainError)
     async def domain(request: Request, error: DomainError) -> Response:
         if isinstance(error, Forbidden):
-            try:
-                await _record_denial(platform, request, error)
-            except DATABASE_UNAVAILABLE:  # no refusal without its record
-                return _response(request, Unavailable("the database is away", retry_after=2))
+            await _record_denial(platform, request, error)
         return _response(request, error)
 
     @app.exception_handler(Replay)
@@ -320,14 +316,17 @@ async def idempotency_claim(
 Claimed = Annotated[IdempotencyClaim, Depends(idempotency_claim)]
 
 
-def answer(view: BaseModel, status: int = 200, *, version: int | None = None, location: str = "") -> Answer:
-    """Return a view as an answer with its ``ETag`` (and ``Location``)."""
+def answer(
+    view: BaseModel | Mapping[str, Any], status: int = 200, *, version: int | None = None, location: str = ""
+) -> Answer:
+    """Return a view, or its JSON members, as an answer with its ``ETag`` (and ``Location``)."""
     headers = {"content-type": "application/json"}
     if version is not None:
         headers["etag"] = f'"{version}"'
     if location:
         headers["location"] = location
-    return Answer(status, headers, view.model_dump_json(by_alias=True).encode())
+    body = view.model_dump_json(by_alias=True).encode() if isinstance(view, BaseModel) else orjson.dumps(view)
+    return Answer(status, headers, body)
 
 
 def send(reply: Answer) -> Response:

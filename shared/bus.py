@@ -165,7 +165,7 @@ class Bus:
 
     async def _publish_one(self, message: Outgoing) -> None:
         headers = {**message.headers, "Nats-Msg-Id": message.id}
-        reply = await self._request(message.subject, message.payload, headers)
+        reply = await self.request(message.subject, message.payload, headers)
         if error := _error_of(reply):
             raise BusUnavailable(f"{message.subject}: {error}")
 
@@ -183,7 +183,7 @@ class Bus:
             if number == last:
                 headers["Nats-Batch-Commit"] = "1"
             if number in {1, last}:
-                error = _error_of(await self._request(message.subject, message.payload, headers))
+                error = _error_of(await self.request(message.subject, message.payload, headers))
                 if error and error.get("err_code") == _DUPLICATE_IN_BATCH:
                     return False
                 if error:
@@ -192,11 +192,18 @@ class Bus:
                 await self._send(message.subject, message.payload, headers=headers)
         return True
 
-    async def _request(self, subject: str, payload: bytes, headers: dict[str, str]) -> bytes:
+    async def request(
+        self, subject: str, payload: bytes, headers: dict[str, str] | None = None, *, timeout: float = PUBLISH_TIMEOUT
+    ) -> bytes:
+        """Return the answer to one request, which comes within ``timeout`` seconds.
+
+        Raises:
+            BusUnavailable: no answer; the effect of the request is unknown.
+        """
         if not self.connected:
             raise BusUnavailable("NATS is away")
         try:
-            reply = await self._client.request(subject, payload, timeout=PUBLISH_TIMEOUT, headers=headers)
+            reply = await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except (NatsError, NatsTimeout, TimeoutError, OSError) as error:
             raise BusUnavailable(f"{subject}: {error!r}") from error
         return bytes(reply.data)

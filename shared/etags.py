@@ -9,7 +9,7 @@ from fastapi import Depends, Header
 from shared.errors import Invalid
 
 
-def _expected(if_match: Annotated[str | None, Header(max_length=200)] = None) -> int | None:
+async def _expected(if_match: Annotated[str | None, Header(max_length=200)] = None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip()

@@ -20,6 +20,7 @@ EVENT_AGE = timedelta(days=30)
 DUPLICATE_WINDOW = timedelta(minutes=10)
 ACK_WAIT = timedelta(seconds=30)
 STREAM_BYTES = 8 * 1024**3
+BUCKET_BYTES = 1024**3
 PULL_PENDING = 4_000
 """Unacknowledged messages a consumer may hold; the back-pressure of every projection."""
 
@@ -30,6 +31,14 @@ class ConsumerSpec:
 
     name: str
     types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """A key-value bucket: its name, unique in the fleet, and how long an entry lives after it was last written."""
+
+    name: str
+    ttl: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +57,17 @@ class Process:
     owns: tuple[str, ...]
     consumers: tuple[ConsumerSpec, ...] = ()
     live: tuple[str, ...] = ()
-    buckets: tuple[str, ...] = ()
+    buckets: tuple[BucketSpec, ...] = ()
 
 
 PROCESSES: tuple[Process, ...] = (
-    Process("gateway", owns=("gateway", "session"), live=("tenant.>", "partner.>", "platform.>", "user.>")),
+    Process(
+        "gateway",
+        owns=("gateway", "session"),
+        live=("tenant.>", "partner.>", "platform.>", "user.>"),
+        # Its time to live is the idle limit of a browser's session.
+        buckets=(BucketSpec("gateway-sessions", timedelta(hours=1)),),
+    ),
     Process(
         "tenant",
         owns=("tenant", "platform", "user"),
@@ -92,6 +107,10 @@ class Topology:
         """Return the consumer's name on the server."""
         return f"{self._dash}{consumer}"
 
+    def bucket(self, name: str) -> str:
+        """Return the bucket's name on the server; the stream behind it has ``KV_`` before that."""
+        return f"{self._dash}{name}"
+
     def stream_configs(self, replicas: int = 1) -> list[dict[str, Any]]:
         """Return both streams as bodies of ``$JS.API.STREAM.CREATE``: durations in nanoseconds."""
         common = {
@@ -107,6 +126,31 @@ class Topology:
         return [
             {**common, "name": self.stream_events, "subjects": [self.subject(">")], "allow_atomic": True},
             {**common, "name": self.stream_dead, "subjects": [f"{self._dot}dead.>"]},
+        ]
+
+    def bucket_configs(self, replicas: int = 1) -> list[dict[str, Any]]:
+        """Return the stream behind every bucket (ADR-8 of the NATS project) as a body of ``$JS.API.STREAM.CREATE``.
+
+        One value is kept per key, so that what was overwritten or deleted is gone from the disk, too.
+        """
+        return [
+            {
+                "name": f"KV_{self.bucket(spec.name)}",
+                "subjects": [f"$KV.{self.bucket(spec.name)}.>"],
+                "retention": "limits",
+                "storage": "file",
+                "num_replicas": replicas,
+                "discard": "new",
+                "max_bytes": BUCKET_BYTES,
+                "max_msgs_per_subject": 1,
+                "max_age": int(spec.ttl.total_seconds()) * _NANOSECONDS,
+                "duplicate_window": int(min(spec.ttl, DUPLICATE_WINDOW).total_seconds()) * _NANOSECONDS,
+                "deny_delete": True,
+                "allow_rollup_hdrs": True,
+                "allow_direct": True,
+            }
+            for process in PROCESSES
+            for spec in process.buckets
         ]
 
     def consumer_configs(self) -> list[dict[str, Any]]:
@@ -144,18 +188,24 @@ class Topology:
                 f"$JS.ACK.*.*.{self.stream_events}.{durable}.>",
                 f"{self._dot}dead.{spec.name}.>",
             ]
-        for bucket in row.buckets:
+        for kept in row.buckets:
+            bucket = self.bucket(kept.name)
             # Read and write, but neither delete nor reshape the stream behind it.
-            publish += [f"$KV.{bucket}.>", f"$JS.API.STREAM.INFO.KV_{bucket}", f"$JS.API.DIRECT.GET.KV_{bucket}.>"]
+            publish += [
+                f"$KV.{bucket}.>",
+                f"$JS.API.STREAM.INFO.KV_{bucket}",
+                f"$JS.API.STREAM.MSG.GET.KV_{bucket}",
+                f"$JS.API.DIRECT.GET.KV_{bucket}.>",
+            ]
         subscribe = [f"_INBOX.{process}.>"]
         subscribe += [self.subject(types) for types in row.live]
         return {"publish": publish, "subscribe": subscribe}
 
 
 async def ensure(nc: Client, topology: Topology, replicas: int = 1) -> None:
-    """Create or update the streams and consumers; safe to run again. Needs an administrator's connection."""
+    """Create or update the streams, buckets and consumers; safe to run again. Needs an administrator's connection."""
     js = nc.jetstream(timeout=10)
-    for config in topology.stream_configs(replicas):
+    for config in topology.stream_configs(replicas) + topology.bucket_configs(replicas):
         verb = "UPDATE" if await _exists(js.stream_info(config["name"])) else "CREATE"
         await _api(nc, f"$JS.API.STREAM.{verb}.{config['name']}", config)
     for body in topology.consumer_configs():

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from services.tenant.authentik import Authentik
 from services.tenant.consumers import PARTNERS, PartnerEvents
 from services.tenant.people.directory import Directory
+from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
-from services.tenant.people.repository import PeopleRepository
+from services.tenant.people.resends import Resends
+from services.tenant.people.roles import Roles
 from services.tenant.people.routes import internal
-from services.tenant.people.seed import SeedPeople
+from services.tenant.people.routes import router as people_router
+from services.tenant.people.service import PeopleService
+from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
+from services.tenant.people.wiring import wire_people
 from services.tenant.repository import INDEXES, PartnerProjection, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
-from shared.app import Platform, create_app, serve
+from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer
 from shared.settings import load
 
@@ -30,30 +36,58 @@ class Deps:
 
     tenants: TenantService
     directory: Directory
+    people: PeopleService
+    invites: Invites
+    resends: Resends
+    roles: Roles
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
     transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
-    people = PeopleRepository(platform.mongo)
-    partners = PartnerProjection(platform.mongo)
+    tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
     events = PartnerEvents(partners)
     consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
+    authentik = _authentik(settings)
+    people = wire_people(platform, tenants, partners, authentik)
     deps = Deps(
-        tenants=TenantService(TenantRepository(platform.mongo), partners, transactions, outbox, clock),
-        directory=Directory(people, transactions, outbox, clock),
+        tenants=TenantService(tenants, partners, transactions, outbox, clock),
+        directory=people.directory,
+        people=people.people,
+        invites=people.invites,
+        resends=people.resends,
+        roles=people.roles,
     )
-    seed = SeedPeople(people, transactions, outbox, clock)
 
     async def seed_people() -> None:
         if settings.seed_file is not None:
-            await seed.run(settings.seed_file)
+            await people.seed.run(settings.seed_file)
         await asyncio.Event().wait()
 
+    async def keep_authentik() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if authentik is not None:
+                await authentik.close()
+
+    tasks: list[Task] = [seed_people, consumer.run, keep_authentik]
+    if people.worker is not None:
+        tasks.append(people.worker.run)
     return create_app(
-        platform, deps, [router, internal], indexes={**INDEXES, **PEOPLE_INDEXES}, tasks=[seed_people, consumer.run]
+        platform,
+        deps,
+        [router, people_router, internal],
+        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES},
+        tasks=tasks,
     )
+
+
+def _authentik(settings: TenantSettings) -> Authentik | None:
+    if settings.authentik_url is None or settings.authentik_token is None:
+        return None
+    return Authentik(settings.authentik_url, settings.authentik_token.get_secret_value())
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from shared.policy import AnyPerson, Operator, PartnerPerson
 router = APIRouter(prefix="/api", tags=["tenants"])
 
 
-def _service(request: Request) -> TenantService:
+async def _service(request: Request) -> TenantService:
     service: TenantService = request.app.state.deps.tenants
     return service
 
@@ -67,8 +67,7 @@ async def list_tenants(
     only = TenantFilter(status=status, plan=plan, partner=partner, q=q)
     page = await tenants.page(caller, only, limit, cursor)
     items = [view_of(tenant, caller) for tenant in page.items]
-    view = TenantList(items=items, next=page.next, counts=await tenants.counts(caller))
-    reply = answer(view)
+    reply = answer({"items": items, "next": page.next, "counts": await tenants.counts(caller)})
     reply.headers.update(link_to(str(request.url), page.next))
     return send(reply)
 

@@ -101,8 +101,8 @@ class Event(Contract):
 class CloudEvent(BaseModel):
     """CloudEvents 1.0.2 with the extensions ``sourceseq``, ``traceparent`` and ``requestid``.
 
-    ``sourceseq`` is gapless per source and is given by the relay; ``data`` stays plain JSON here, because a
-    receiver may be older than the sender.
+    ``sourceseq`` is gapless per source and is given by the relay; it is 0 from the gateway, which has no database to
+    count in. ``data`` stays plain JSON here, because a receiver may be older than the sender.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -6,7 +6,14 @@ from typing import ClassVar, Literal
 
 from shared.contracts.envelope import Change, Contract, Event, Moment, Personal, PersonResource
 
-PersonStatus = Literal["inviting", "invited", "active", "inactive"]
+PersonStatus = Literal["inviting", "invited", "active", "inactive", "withdrawn"]
+"""``inviting``: the identity provider does not know of the person yet. ``withdrawn`` is only said, never kept: the
+record of an invitation that came to nothing is removed."""
+
+Handoff = Literal["recovery-link", "temp-password", "existing", "none"]
+"""The kind of credential that was shown once. ``existing``: the person can sign in already and got none. ``none``: the
+invitation was finished when nobody waited for its answer any more; resending makes a credential."""
+
 PartnerRoleName = Literal["owner", "staff"]
 TenantRoleName = Literal["admin", "member"]
 
@@ -64,21 +71,41 @@ class UserUpdated(UserEvent):
 
 
 class UserInvited(UserEvent):
-    """An invitation took effect at the identity provider.
-
-    Attributes:
-        handoff: the kind of credential that was shown once; the credential itself is nowhere.
-    """
+    """An invitation took effect at the identity provider; the credential itself is nowhere."""
 
     type: ClassVar[str] = "platform.user_invited.v1"
     summary: ClassVar[str] = "A person was invited and can sign in."
 
-    handoff: Literal["recovery-link", "temp-password"]
+    handoff: Handoff
+
+
+class UserInviteResent(Event):
+    """Whoever was invited and has not come yet got a new credential; the person did not change."""
+
+    type: ClassVar[str] = "user.invite_resent.v1"
+    summary: ClassVar[str] = "An invited person got a new credential."
+
+    resource: PersonResource
+    handoff: Handoff
 
 
 class UserInviteStarted(UserEvent):
     type: ClassVar[str] = "user.invite_started.v1"
     summary: ClassVar[str] = "An invitation was recorded; the identity provider does not know of it yet."
+
+
+class UserInviteWithdrawn(UserEvent):
+    """An invitation that had not taken effect was taken back or could not take effect.
+
+    Attributes:
+        reason: ``role_removed``, ``merged`` (the account belongs to another person, who got the role), or the
+            code of the problem that the inviter was answered with.
+    """
+
+    type: ClassVar[str] = "user.invite_withdrawn.v1"
+    summary: ClassVar[str] = "An invitation came to nothing; its record is removed."
+
+    reason: str
 
 
 class UserRoleChanged(UserEvent):

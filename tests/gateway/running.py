@@ -13,9 +13,9 @@ import orjson
 
 from gateway.authenticator import VerifiedToken
 from gateway.directory import Directory
+from gateway.edge import Limits
 from gateway.identity import Credentials
 from gateway.main import Deps, create_app, listener
-from gateway.protocol import Limits
 from gateway.providers import Provider, Providers
 from gateway.routes import ROUTES, Route, RouteTable
 from gateway.settings import GatewaySettings

@@ -14,6 +14,7 @@ from gateway.identity import Credentials
 from gateway.problems import ServiceUnavailable
 from gateway.sweeper import Sweeper
 from gateway.upstream import Origin, Upstream
+from shared import context
 from shared.auth import InternalTokenIssuer, InternalTokenVerifier, ServicePrincipal
 from shared.bus import Bus
 from shared.clock import SystemClock
@@ -300,11 +301,13 @@ async def test_changes_are_heard_over_nats_and_a_lost_connection_forgets_everybo
     bus = Bus(nats_url(nats_server, "gateway"), "gateway", nats_topology)
     changes = Changes(bus, directory)
     publisher = Bus(nats_url(nats_server, "tenant"), "tenant", nats_topology)
+    await directory.caller(JANE)
     publisher.start()
     changes.start()
     try:
         assert not changes.live
         await eventually(lambda: _true(changes.live and publisher.connected))
+        assert directory.known(JANE) is None, "kept from the time before anything was heard"
         await directory.caller(JANE)
         await directory.caller(JOE)
         event = _event(resource={"type": "user", "id": "id-of-jane"}, version=1)
@@ -319,6 +322,32 @@ async def test_changes_are_heard_over_nats_and_a_lost_connection_forgets_everybo
     assert not changes.live
 
 
+async def test_nothing_counts_as_heard_before_the_server_has_the_subscriptions() -> None:
+    """A PING is answered after what was sent before it (NATS client protocol), so one must follow the last SUB."""
+    commands: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n')
+        while line := await reader.readline():
+            commands.append(line.split()[0])
+            if commands[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    directory, _ = _made(People())
+    changes = Changes(Bus(f"nats://127.0.0.1:{port}", "gateway", Topology()), directory)
+    changes.start()
+    try:
+        await eventually(lambda: _true(changes.live))
+        assert commands.count(b"SUB") == 4
+        assert b"PING" in commands[len(commands) - commands[::-1].index(b"SUB") :]
+    finally:
+        await changes.close()
+        server.close()
+
+
 async def test_the_question_is_asked_as_the_gateway() -> None:
     service, sweeper, clock = Service(), Sweeper(), SystemClock()
     await service.start()
@@ -326,6 +355,7 @@ async def test_the_question_is_asked_as_the_gateway() -> None:
     upstream = Upstream("tenant", Origin("127.0.0.1", service.port), sweeper)
     credentials = Credentials(InternalTokenIssuer("gateway", "gateway-1", seed_of("gateway"), clock), clock)
     source = TenantDirectory(upstream, credentials)
+    context.bind(context.RequestContext(client_ip="203.0.113.7"))
     try:
         assert await source.look_up(verified("portal", "jane", ("g",))) == {"id": "1", "version": 1}
         seen = service.last
@@ -336,6 +366,8 @@ async def test_the_question_is_asked_as_the_gateway() -> None:
             "email": "jane@nordic.example",
             "name": "Jane",
             "groups": ["g"],
+            "surface": "portal",
+            "clientIp": "203.0.113.7",
         }
         line = seen.field(b"authorization") or b""
         verifier = InternalTokenVerifier("tenant", public_keys(), clock)

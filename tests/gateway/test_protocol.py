@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.protocol import Limits
+from gateway.edge import Limits
 from tests.gateway.running import OK, Client, Seen, answering, request, running
 from tests.support.waiting import eventually
 

@@ -493,6 +493,8 @@ async def test_an_answer_that_breaks_off_breaks_the_connection() -> None:
         await client.send(request("GET", "/api/me"))
         assert (await client.read_head()).field(b"content-length") == b"100"
         assert len(await client.ended()) < 100
+        text = (await gateway.get("/metrics")).body.decode()
+        assert 'dezky_gateway_requests_total{method="GET",route="/api/me",status="502"} 1.0' in text
 
 
 async def test_an_answer_that_falls_silent_is_broken_off() -> None:

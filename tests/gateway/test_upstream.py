@@ -35,12 +35,13 @@ async def _pooled(limits: PoolLimits | None = None) -> AsyncIterator[tuple[Servi
 
 
 async def _get(upstream: Upstream, timeout: float = 5.0) -> bytes:
-    call = await upstream.call("GET", GET, timeout)
-    await call.head()
-    body = b""
-    while piece := await call.read():
-        body += piece
-    return body
+    async with asyncio.timeout(10):
+        call = await upstream.call("GET", GET, timeout)
+        await call.head()
+        body = b""
+        while piece := await call.read():
+            body += piece
+        return body
 
 
 def _held(release: asyncio.Event) -> Any:
@@ -93,6 +94,7 @@ async def test_waiting_for_a_connection_is_bounded_in_time() -> None:
         await _until(lambda: service.seen)
         with pytest.raises(UpstreamBusy):
             await _get(upstream)
+        assert upstream.pool.waiting == 0
         release.set()
         assert await first == b"{}"
         assert await _get(upstream) == b"{}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,12 +23,14 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.inbox import EventConsumer
 from shared.mongo import Mongo, Transaction
 from shared.outbox import INDEXES as OUTBOX_INDEXES
+from shared.tasks import end_tasks
 from shared.testing import Callers, operator, partner_person, public_keys, seed_text
 from shared.topology import Topology
 from tests.integration.parts import (
     CLOCK,
     Streams,
     administrator,
+    collect_half_open_sockets,
     commit,
     connected,
     envelope,
@@ -42,19 +45,20 @@ from tests.support.waiting import eventually
 CALLERS = Callers("tenant")
 
 
-@pytest.fixture(scope="module")
-def own_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    server = start_nats(tmp_path_factory.mktemp("own-nats"))
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
+    server = start_nats(tmp_path / "nats")
     yield server
     server.kill()
 
 
-@pytest.fixture(scope="module")
-def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongodServer]:
-    server = MongodServer(tmp_path_factory.mktemp("own-mongod"), free_port())
+@pytest.fixture
+def own_mongod(tmp_path: Path) -> Iterator[MongodServer]:
+    server = MongodServer(tmp_path / "mongod", free_port())
     server.start()
     yield server
     server.kill()
+    collect_half_open_sockets()
 
 
 @pytest.fixture
@@ -66,8 +70,6 @@ async def own_streams(own_nats: NatsServer) -> AsyncIterator[Streams]:
     async with administrator(own_nats, made) as streams:
         await hasten(streams)
         yield streams
-        await streams.js.delete_stream(made.stream_events)
-        await streams.js.delete_stream(made.stream_dead)
 
 
 @pytest.fixture
@@ -75,14 +77,7 @@ async def own_mongo(own_mongod: MongodServer) -> AsyncIterator[Mongo]:
     opened = Mongo(own_mongod.uri, "outage", "tests")
     await opened.ensure_indexes({**INBOX_INDEXES, **OUTBOX_INDEXES})
     yield opened
-    await opened.client.drop_database("outage")
     await opened.close()
-
-
-async def ended(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def effects_of(mongo: Mongo) -> list[int]:
@@ -131,7 +126,7 @@ async def test_nats_is_killed_under_load_and_every_event_has_its_effect_once(
 
         await eventually(all_done, seconds=30)
         assert reconnected
-        await ended(relay, consumer)
+        await end_tasks([relay, consumer])
     async with administrator(own_nats, own_streams.topology) as streams:
         assert await streams.numbers() == list(range(30))
         assert [event["sourceseq"] for event in await streams.events()] == list(range(1, 31))
@@ -143,6 +138,24 @@ def _is(bus: Bus, state: bool) -> Any:
         return bus.connected is state
 
     return look
+
+
+async def test_a_puller_asks_again_as_soon_as_nats_is_back(own_nats: NatsServer, own_streams: Streams) -> None:
+    async with (
+        connected(own_nats, "tenant", own_streams.topology) as tenant,
+        connected(own_nats, "audit", own_streams.topology) as audit,
+    ):
+        puller = audit.puller("audit-chain")
+        assert await puller.fetch(10, 0.1) == []  # its request stays open, for the server that is about to die
+        own_nats.kill()
+        await eventually(_is(audit, False))
+        own_nats.start()
+        await eventually(_is(audit, True))
+        await eventually(_is(tenant, True))
+        await tenant.publish([outgoing(own_streams.topology, envelope(1))])
+        # The lost request would have lasted five seconds, and two more until it is called overdue.
+        await eventually(lambda: puller.fetch(10, 0.5), seconds=3)
+        await puller.close()
 
 
 async def test_a_process_that_starts_before_nats_joins_when_it_comes(own_nats: NatsServer) -> None:
@@ -204,7 +217,7 @@ async def test_an_outage_of_the_database_counts_nothing_against_an_event_and_bur
     await eventually(done, seconds=20)
     assert await own_mongo.db["consumer_failures"].count_documents({}) == 0
     assert await own_streams.dead() == []
-    await ended(consumer)
+    await end_tasks([consumer])
     await audit.close()
 
 
@@ -235,6 +248,7 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
             return await http.post("/api/tenants", json=body, headers=CALLERS.headers(partner_person("nordic")))
 
         await eventually(ready)
+        await own_mongo.db["partners"].insert_one({"_id": "nordic", "slug": "nordic", "status": "active", "version": 1})
         assert (await create("before")).status_code == 201
         own_mongod.kill()
         began = time.monotonic()
@@ -242,7 +256,9 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
             create("during"),
             http.get("/api/tenants/before", headers=CALLERS.headers(operator())),
             http.get("/api/tenants", headers=CALLERS.headers(operator())),
-            http.post("/api/tenants/before/suspend", json={"reason": "x"}, headers=CALLERS.headers(person_of_portal())),
+            http.post(
+                "/api/tenants/before/suspend", json={"reason": "x"}, headers=CALLERS.headers(partner_person("nordic"))
+            ),
         )
         assert time.monotonic() - began < 15, "the gateway waits no longer for an answer"
         for reply in replies:
@@ -269,7 +285,3 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
 
         await eventually(published, seconds=20)
         assert await own_mongo.db["tenants"].count_documents({"slug": "during"}) == 0
-
-
-def person_of_portal() -> Any:
-    return partner_person("nordic")

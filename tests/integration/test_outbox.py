@@ -16,6 +16,7 @@ from shared.bus import Bus
 from shared.leases import LeaseLost
 from shared.mongo import Mongo
 from shared.outbox import Outbox
+from shared.tasks import end_tasks
 from shared.topology import Topology
 from tests.integration.parts import CLOCK, Streams, commit, connected, happened, held, relay_of
 from tests.support.servers import TestDatabase
@@ -115,9 +116,7 @@ async def test_two_replicas_publish_everything_once_in_order_while_the_lease_mov
             return await mongo.db["outbox"].count_documents({"pending": True}) == 0
 
         await eventually(all_there)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
     assert await streams.numbers() == list(range(60))
     assert [e["sourceseq"] for e in await streams.events()] == list(range(1, 61))
 
@@ -152,8 +151,11 @@ class BetweenBatches(CommandListener):
 class ObservedMongo(Mongo):
     def __init__(self, database: TestDatabase, listener: CommandListener) -> None:
         super().__init__(database.uri, database.name, "tests")
-        options = {"codec_options": self.db.codec_options, "write_concern": self.db.write_concern}
-        options["read_concern"] = self.db.read_concern
+        options: dict[str, Any] = {
+            "codec_options": self.db.codec_options,
+            "write_concern": self.db.write_concern,
+            "read_concern": self.db.read_concern,
+        }
         self.plain = self.client
         self.client = AsyncMongoClient(database.uri, event_listeners=[listener])
         self.db = self.client.get_database(database.name, **options)

@@ -5,6 +5,10 @@ from typing import Any
 
 import uvloop
 
+from tests.gateway.browsing import entrance, entrance_port, fleet_nats, provider
+
+__all__ = ["entrance", "entrance_port", "fleet_nats", "provider", "pytest_asyncio_loop_factories"]
+
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], Any]]:
     return {"uvloop": uvloop.new_event_loop}

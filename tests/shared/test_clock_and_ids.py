@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
 def test_a_moment_is_rendered_in_utc_with_three_decimals_cut_and_never_rounded() -> None:
     moment = datetime(2026, 11, 22, 13, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
     assert rfc3339(moment) == "2026-11-22T12:00:00.999Z"
+    assert to_milliseconds(moment) == datetime(2026, 11, 22, 12, 0, 0, 999_000, UTC)
     assert rfc3339(datetime(2026, 11, 22, tzinfo=UTC)) == "2026-11-22T00:00:00.000Z"
 
 
@@ -56,7 +57,7 @@ def test_the_examples_of_the_rfc_are_read(text: str, moment: datetime) -> None:
     ],
 )
 def test_what_is_no_date_time_of_the_rfc_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="write it as|out of range|must be in|out of range|month"):
+    with pytest.raises(ValueError, match=r"write it as|out of range|must be in"):
         parse_rfc3339(text)
 
 

@@ -21,6 +21,7 @@ from shared.policy import AnyPerson, Operator
 from shared.schemas import Input
 from shared.settings import ServiceSettings
 from shared.testing import Callers, operator, person, public_keys, seed_text
+from tests.integration.parts import collect_half_open_sockets
 
 pytestmark = pytest.mark.unit
 
@@ -103,6 +104,7 @@ async def platform() -> AsyncIterator[Platform]:
     made = Platform.build("tenant", settings)
     yield made
     await made.mongo.close()
+    collect_half_open_sockets()
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared import topology
-from shared.topology import PROCESSES, Process, Topology, owner_of
+from shared.topology import PROCESSES, BucketSpec, Process, Topology, owner_of
 
 pytestmark = pytest.mark.unit
 
@@ -114,12 +115,40 @@ def test_nobody_hears_everything(process: str) -> None:
     assert not may_hear(process, "$JS.ACK.EVENTS.audit-chain.1.2.3.4.5")
 
 
+BUCKET = BucketSpec("sessions", timedelta(hours=1))
+
+
 def test_a_bucket_is_read_and_written_and_not_administered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(topology.BY_NAME, "keeper", Process("keeper", owns=(), buckets=("sessions",)))
+    monkeypatch.setitem(
+        topology.BY_NAME, "keeper", Process("keeper", owns=(), buckets=(BucketSpec("sessions", timedelta(hours=1)),))
+    )
     assert may_publish("keeper", "$KV.sessions.k")
+    assert may_publish("keeper", "$JS.API.STREAM.MSG.GET.KV_sessions")
     assert may_publish("keeper", "$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.k")
     for subject in ("$KV.others.k", "$JS.API.STREAM.DELETE.KV_sessions", "$JS.API.STREAM.PURGE.KV_sessions"):
         assert not may_publish("keeper", subject)
+
+
+@pytest.mark.parametrize("process", [name for name in NAMES if name != "gateway"])
+def test_nobody_but_the_gateway_touches_the_browser_sessions(process: str) -> None:
+    for subject in (
+        "$KV.gateway-sessions.operator.a.b.c",
+        "$JS.API.STREAM.MSG.GET.KV_gateway-sessions",
+        "$JS.API.DIRECT.GET.KV_gateway-sessions",
+        "$JS.API.DIRECT.GET.KV_gateway-sessions.$KV.gateway-sessions.operator.a.b.c",
+        "$JS.API.STREAM.INFO.KV_gateway-sessions",
+        "$JS.API.CONSUMER.CREATE.KV_gateway-sessions",
+    ):
+        assert not may_publish(process, subject)
+    assert may_publish("gateway", "$KV.gateway-sessions.operator.a.b.c")
+    assert not may_hear(process, "$KV.gateway-sessions.operator.a.b.c")
+
+
+def test_a_bucket_keeps_one_value_for_its_time_to_live_under_the_fleets_prefix() -> None:
+    (config,) = Topology("t1").bucket_configs()
+    assert (config["name"], config["subjects"]) == ("KV_t1-gateway-sessions", ["$KV.t1-gateway-sessions.>"])
+    assert config["max_msgs_per_subject"] == 1
+    assert config["max_age"] == 3600 * 10**9
 
 
 def configs(prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

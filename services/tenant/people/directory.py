@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import structlog
 
-from services.tenant.people.models import OPERATOR_GROUP, Human, Identity, changes_between, state_of
+from services.tenant.people.events import about
+from services.tenant.people.models import OPERATOR_GROUP, Human, Identity
 from services.tenant.people.repository import IdentityTaken, PeopleRepository
 from shared.clock import Clock
-from shared.contracts.envelope import Actor, PersonResource
+from shared.contracts.envelope import Actor
 from shared.contracts.user import UserRegistered, UserUpdated
 from shared.errors import StaleVersion
 from shared.ids import new_id
@@ -25,12 +26,14 @@ SEEN_EVERY = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a verified token says about its bearer."""
+    """What a verified token says about its bearer, and from where it was used."""
 
     identity: Identity
     email: str
     name: str
     groups: tuple[str, ...]
+    surface: str | None = None
+    client_ip: str | None = None
 
 
 class Directory:
@@ -72,7 +75,7 @@ class Directory:
 
         async def body(tx: Transaction) -> Human:
             await self._people.insert(human, tx)
-            await self._outbox.add(tx, UserRegistered(**about(actor_for(human), None, human)))
+            await self._outbox.add(tx, UserRegistered(**about(_acting(human, signed_in), None, human)))
             return human
 
         try:
@@ -91,7 +94,7 @@ class Directory:
             after = self._as_seen(before, signed_in)
             if after is not before:
                 await self._people.save(before, after, tx)
-                await self._outbox.add(tx, UserUpdated(**about(actor_for(after), before, after)))
+                await self._outbox.add(tx, UserUpdated(**about(_acting(after, signed_in), before, after)))
             return after
 
         return await self._transactions.run(body)
@@ -102,22 +105,6 @@ class Directory:
             await self._people.touch(human, now)
 
 
-def actor_for(human: Human) -> Actor:
-    """Return the person as an actor: what a first sign-in changes, the person changes."""
-    return Actor(type="user", id=human.id, email=human.email)
-
-
-def about(actor: Actor, before: Human | None, after: Human) -> dict[str, object]:
-    """Return what every event about a person carries."""
-    return {
-        "actor": actor,
-        "resource": PersonResource(
-            type="user",
-            id=after.id,
-            name=after.name,
-            partner_slug=after.partner.slug if after.partner else None,
-        ),
-        "version": after.version,
-        "state": state_of(after),
-        "changes": changes_between(before, after),
-    }
+def _acting(human: Human, signed_in: SignedIn) -> Actor:
+    """Return the person as an actor: what a sign-in changes, the person changes."""
+    return Actor(type="user", id=human.id, email=human.email, ip=signed_in.client_ip, surface=signed_in.surface)

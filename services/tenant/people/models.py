@@ -4,11 +4,85 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from shared.contracts.user import PartnerRoleState, PersonStatus, TenantRoleName, UserChanges, UserState
+from shared.contracts.user import (
+    PartnerRoleName,
+    PartnerRoleState,
+    PersonStatus,
+    TenantRoleName,
+    UserChanges,
+    UserState,
+)
+from shared.errors import Conflict
 
 OPERATOR_GROUP = "dezky-platform-admins"
+PARTNER_GROUP = "dezky-partner-staff"
+AUTHENTIK = "authentik"
+
+MAY_ACT = ("invited", "active")
+"""Statuses in which somebody can sign in; only they count as the last operator, owner or admin."""
+
+
+class AlreadyAMember(Conflict):
+    code, title = "already_a_member", "This person has a role there already"
+
+
+class InAnotherPartner(Conflict):
+    code, title = "in_another_partner", "This person belongs to another partner"
+
+
+class PersonInactive(Conflict):
+    code, title = "person_inactive", "This person is deactivated"
+
+
+class BelongsElsewhere(Conflict):
+    code, title = "belongs_elsewhere", "This person has a role elsewhere"
+
+
+class NotInvited(Conflict):
+    code, title = "not_invited", "Only somebody who was invited and has not come yet gets a new credential"
+
+
+class SeatLimitReached(Conflict):
+    code, title = "seat_limit_reached", "Every seat of the tenant is taken"
+
+
+class LastOperator(Conflict):
+    code, title = "last_operator", "The platform keeps at least one operator"
+
+
+class LastOwner(Conflict):
+    code, title = "last_owner", "A partner keeps at least one owner"
+
+
+class LastAdmin(Conflict):
+    code, title = "last_admin", "A tenant keeps at least one admin"
+
+
+PlaceKind = Literal["platform", "partner", "tenant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody has a role: the platform, a partner or a tenant. ``slug`` is empty for the platform."""
+
+    kind: PlaceKind
+    slug: str = ""
+
+    @property
+    def key(self) -> str:
+        """A stable name: what is done to the roles of one place is done one after the other."""
+        return f"{self.kind}:{self.slug}"
+
+    @property
+    def crown(self) -> str:
+        """The role that the place never runs out of."""
+        return {"platform": "operator", "partner": "owner", "tenant": "admin"}[self.kind]
+
+
+PLATFORM = Place("platform")
+LAST: dict[PlaceKind, type[Conflict]] = {"platform": LastOperator, "partner": LastOwner, "tenant": LastAdmin}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +95,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Human:
-    """One record per human. ``version`` counts the committed changes of what others rely on."""
+    """One record per human. ``version`` counts the committed changes of what others rely on.
+
+    Attributes:
+        account: the identity provider's own number of the person, if it was learned; a cache, no identity.
+    """
 
     id: str
     email: str
@@ -34,6 +112,7 @@ class Human:
     tenants: dict[str, TenantRoleName] = field(default_factory=dict)
     last_seen: datetime | None = None
     version: int = 1
+    account: int | None = None
 
     @property
     def active(self) -> bool:
@@ -48,6 +127,58 @@ class Human:
             return self
         status: PersonStatus = "active" if first_sign_in else self.status
         return self.changed(email=email, name=name, platform_admin=platform_admin, status=status)
+
+    def role_at(self, place: Place) -> str | None:
+        """Return the person's role at ``place``."""
+        if place.kind == "platform":
+            return "operator" if self.platform_admin else None
+        if place.kind == "partner":
+            return self.partner.role if self.partner and self.partner.slug == place.slug else None
+        return self.tenants.get(place.slug)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Return everywhere that the person has a role."""
+        platform = (PLATFORM,) if self.platform_admin else ()
+        partner = (Place("partner", self.partner.slug),) if self.partner else ()
+        return (*platform, *partner, *(Place("tenant", slug) for slug in sorted(self.tenants)))
+
+    def with_role(self, place: Place, role: str | None) -> Human:
+        """Give, change or (None) take the role at ``place``; the role that they have already changes nothing.
+
+        Raises:
+            InAnotherPartner: a person belongs to one partner.
+        """
+        if self.role_at(place) == role:
+            return self
+        if place.kind == "platform":
+            return self.changed(platform_admin=role is not None)
+        if place.kind == "partner":
+            return self.changed(partner=self._partner_role(place.slug, role))
+        tenants: dict[str, Any] = {slug: known for slug, known in self.tenants.items() if slug != place.slug}
+        return self.changed(tenants=tenants if role is None else {**tenants, place.slug: role})
+
+    def _partner_role(self, slug: str, role: Any) -> PartnerRoleState | None:
+        if self.partner is not None and self.partner.slug != slug:
+            raise InAnotherPartner("their partner removes them first, or you invite another address")
+        named: PartnerRoleName | None = role
+        return None if named is None else PartnerRoleState(slug=slug, role=named)
+
+    def deactivated(self) -> Human:
+        """Shut the person out; a second time changes nothing."""
+        return self if self.status == "inactive" else self.changed(status="inactive")
+
+    def reactivated(self) -> Human:
+        """Let the person in again, where they were: known to the identity provider, and seen here or not."""
+        if self.status != "inactive":
+            return self
+        met: PersonStatus = "active" if self.last_seen is not None else "invited"
+        return self.changed(status=met if self.identities else "inviting")
+
+    def known_as(self, identity: Identity, account: int) -> Human:
+        """Record who the person is at the identity provider; who was shut out meanwhile stays so."""
+        status: PersonStatus = "invited" if self.status == "inviting" else self.status
+        return self.changed(identities=(*self.identities, identity), account=account, status=status)
 
     def changed(self, **changes: Any) -> Human:
         """Return the next version with ``changes``."""

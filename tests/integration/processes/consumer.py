@@ -1,4 +1,4 @@
-"""A consumer of the audit service's durable that writes one row per event; with ``DIE_AT=ack`` it never acknowledges."""
+"""A consumer that writes one row per event; with ``DIE_AT=ack`` it kills itself instead of acknowledging."""
 
 from __future__ import annotations
 

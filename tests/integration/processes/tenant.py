@@ -1,4 +1,4 @@
-"""The tenant service as it is, but for one step at which it kills itself: ``DIE_AT`` is before_commit, publish or mark."""
+"""The tenant service as it is, but that it kills itself at a step: ``DIE_AT`` is before_commit, publish or mark."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def die() -> NoReturn:
 
 
 class DyingOutbox(Outbox):
-    async def add(self, tx: Transaction, *events: Event) -> None:
+    async def add(self, tx: Transaction, *events: Event) -> NoReturn:
         await super().add(tx, *events)
         die()
 

@@ -1,0 +1,3 @@
+from tests.tenant.people import authentik, house
+
+__all__ = ["authentik", "house"]
