@@ -31,7 +31,7 @@ receiver refuses an event whose `source` is not that publisher.
 | `source` | the publishing process |
 | `type`, `subject` | what happened, and to which resource: `tenants/acme` |
 | `time` | RFC 3339 UTC with milliseconds |
-| `sourceseq` | a gapless number per source |
+| `sourceseq` | a gapless number per source; 0 from the gateway, which has no database to count in |
 | `traceparent`, `requestid` | of the request that caused it, if one did |
 | `data` | who and what, as below |
 

@@ -48,7 +48,8 @@ class NotCanonicalError(ValueError):
 
 def canonical_json(value: object) -> bytes:
     """RFC 8785 bytes of `value`. Raises NotCanonicalError; never rounds, never coerces."""
-    ascii_names = _check(value, 0)
+    # Most values that are committed to are single strings: spare them the walk.
+    ascii_names = type(value) is str or _check(value, 0)
     try:
         if ascii_names:
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -14,6 +14,7 @@ import hmac
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ COMMIT = "$commit"
 ADDRESS_OWNER = "address:"
 EMAIL = "/actorEmail"
 _NONCE = 12
+_SALT = 32
 _BOX_VERSION = b"\x01"
 
 Values = dict[str, tuple[bytes, Any]]
@@ -40,7 +42,7 @@ class BoxUnreadableError(Exception):
 
 def commitment(salt: bytes, value: object) -> dict[str, str]:
     """`{"$commit": hex(HMAC-SHA-256(salt, RFC 8785 of the value))}`."""
-    return {COMMIT: hmac.new(salt, canonical_json(value), hashlib.sha256).hexdigest()}
+    return {COMMIT: hmac.digest(salt, canonical_json(value), hashlib.sha256).hex()}
 
 
 def canonical_address(email: str) -> str:
@@ -51,7 +53,7 @@ def canonical_address(email: str) -> str:
 def address_tag(key: bytes, address: str) -> str:
     """What an entry is found by for one actor address. Keyed by the person's data key, so that it dies with it."""
     derived = hmac.digest(key, b"dezky-audit/actor-address/v1", hashlib.sha256)
-    return hmac.new(derived, address.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(derived, address.encode(), hashlib.sha256).hex()
 
 
 def seal(key: bytes, owner: str, entry_id: str, values: Values) -> bytes:
@@ -122,6 +124,7 @@ class KeyRing:
         self._vault = vault
         self._rows: dict[str, Mapping[str, Any]] = {row["_id"]: row for row in rows}
         self._keys: dict[str, bytes | None] = {}
+        self._tags: dict[tuple[str, str], str | None] = {}
         self._by_address = {
             digest: owner
             for owner, row in self._rows.items()
@@ -164,6 +167,13 @@ class KeyRing:
         else:
             self.met.setdefault(owner, set()).add(digest)
 
+    def tag(self, owner: str, address: str) -> str | None:
+        """What entries of `owner` under `address` are found by; None once the key has been destroyed."""
+        if (owner, address) not in self._tags:
+            key = self.key(owner)
+            self._tags[owner, address] = None if key is None else address_tag(key, address)
+        return self._tags[owner, address]
+
     def _create(self, owner: str) -> bytes:
         key = os.urandom(32)
         row: Stored = {"_id": owner, "wrapped": self._vault.wrap(owner, key), "addresses": []}
@@ -184,17 +194,19 @@ def commit_fact(fact: Fact, ring: KeyRing) -> Stored:
         fields["metadata"] = orjson.loads(orjson.dumps(fields["metadata"]))
     boxes: dict[str, Values] = {}
     tag: str | None = None
-    for owned in fact.personal:
+    # One call for all: asking the kernel costs more than the bytes.
+    salts = os.urandom(_SALT * len(fact.personal))
+    for number, owned in enumerate(fact.personal):
         owner = owned.owner or ring.owner_of(fact.address or fact.id)
-        value = replace(fields, owned.pointer, None)
-        salt = os.urandom(32)
-        replace(fields, owned.pointer, commitment(salt, value))
+        salt = salts[number * _SALT : (number + 1) * _SALT]
+        node, step = _locate(fields, owned.pointer)
+        value = node[step]
+        node[step] = commitment(salt, value)
         boxes.setdefault(owner, {})[owned.pointer] = (salt, value)
         if fact.address is not None and (owned.owner is None or owned.pointer == EMAIL):
             ring.remember(owner, fact.address)
         if fact.address is not None and owned.pointer == EMAIL:
-            key = ring.key(owner)
-            tag = None if key is None else address_tag(key, fact.address)
+            tag = ring.tag(owner, fact.address)
     sealed = [
         {"owner": owner, "box": seal(key, owner, fact.id, values)}
         for owner, values in sorted(boxes.items())
@@ -210,14 +222,25 @@ def pointer_of(*names: str | int) -> str:
 
 def replace(document: Any, pointer: str, value: object) -> Any:
     """Put `value` at `pointer` and return what was there. Raises KeyError or IndexError if nothing was."""
-    *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
-    node = document
-    for name in parents:
-        node = node[int(name) if isinstance(node, list) else name]
-    step = int(last) if isinstance(node, list) else last
+    node, step = _locate(document, pointer)
     before = node[step]
     node[step] = value
     return before
+
+
+def _locate(document: Any, pointer: str) -> tuple[Any, str | int]:
+    """The node that holds what `pointer` names, and its place in that node."""
+    *parents, last = _names_of(pointer)
+    node = document
+    for name in parents:
+        node = node[int(name) if isinstance(node, list) else name]
+    return node, int(last) if isinstance(node, list) else last
+
+
+# Contracts have a few dozen personal fields; the bound is for members that no contract knows.
+@lru_cache(maxsize=1_024)
+def _names_of(pointer: str) -> tuple[str, ...]:
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
 def commitments(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from shared.policy import AnyPerson, Operator
 router = APIRouter(prefix="/api", tags=["audit"])
 
 
-def _audit(request: Request) -> AuditService:
+async def _audit(request: Request) -> AuditService:
     service: AuditService = request.app.state.deps.audit
     return service
 

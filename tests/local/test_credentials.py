@@ -56,7 +56,13 @@ def test_a_file_that_was_opened_up_is_closed_again(tmp_path: Path) -> None:
 
 def test_no_secret_is_used_twice(tmp_path: Path) -> None:
     made = create(tmp_path, people=("jane", "joe"))
-    secrets = [*made.mongo.values(), *made.nats.values(), *made.signing.values(), *made.audit.values()]
+    secrets = [
+        *made.mongo.values(),
+        *made.nats.values(),
+        *made.signing.values(),
+        *made.audit.values(),
+        *made.gateway.values(),
+    ]
     secrets += [secret for person in made.people.values() for secret in (person.password, person.app_password)]
     assert len(set(secrets)) == len(secrets)
 
@@ -72,7 +78,7 @@ def test_a_damaged_file_is_refused_and_not_replaced(tmp_path: Path, content: str
 
 def test_keys_are_32_bytes_in_base64url_without_padding(tmp_path: Path) -> None:
     made = create(tmp_path)
-    for key in (*made.signing.values(), *made.audit.values()):
+    for key in (*made.signing.values(), *made.audit.values(), *made.gateway.values()):
         assert re.fullmatch(r"[\w-]{43}", key)
         assert len(base64.urlsafe_b64decode(key + "=")) == 32
 

@@ -43,6 +43,7 @@ def secrets_of(credentials: Credentials) -> dict[str, str]:
         **{f"{name} nats": secret for name, secret in credentials.nats.items()},
         **{f"{name} signing": secret for name, secret in credentials.signing.items()},
         **{f"audit {name}": secret for name, secret in credentials.audit.items()},
+        **{f"gateway {name}": secret for name, secret in credentials.gateway.items()},
         **{f"authentik {name}": secret for name, secret in credentials.authentik.items()},
         **{f"person {name}": person.password for name, person in credentials.people.items()},
         **{f"person {name} app": person.app_password for name, person in credentials.people.items()},

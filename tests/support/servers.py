@@ -95,6 +95,8 @@ async def nats_topology(nats_server: NatsServer) -> AsyncIterator[Topology]:
     js = admin.jetstream()
     await js.delete_stream(made.stream_events)
     await js.delete_stream(made.stream_dead)
+    for bucket in made.bucket_configs():
+        await js.delete_stream(bucket["name"])
     await admin.close()
 
 
