@@ -99,18 +99,20 @@ def create_app(
     *,
     indexes: Mapping[str, Sequence[Index]],
     tasks: Sequence[Task] = (),
+    closing: Sequence[Task] = (),
     public: tuple[str, ...] = (),
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
+    ``closing`` is called once at the end: clients of other systems.
     """
     prepared = asyncio.Event()
     app = FastAPI(
         title=f"Dezky {platform.name}",
         version="0.1.0",
-        lifespan=_lifespan(platform, {**COMMON_INDEXES, **indexes}, tasks, prepared),
+        lifespan=_lifespan(platform, {**COMMON_INDEXES, **indexes}, (*tasks, platform.relay().run), closing, prepared),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -128,17 +130,21 @@ def create_app(
 
 
 def _lifespan(
-    platform: Platform, indexes: Mapping[str, Sequence[Index]], tasks: Sequence[Task], prepared: asyncio.Event
+    platform: Platform,
+    indexes: Mapping[str, Sequence[Index]],
+    tasks: Sequence[Task],
+    closing: Sequence[Task],
+    prepared: asyncio.Event,
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         platform.bus.start()
         workers = [asyncio.create_task(_prepare(platform, indexes, prepared))]
-        workers += [asyncio.create_task(_keep_running(task, prepared)) for task in (platform.relay().run, *tasks)]
+        workers += [asyncio.create_task(_keep_running(task, prepared)) for task in tasks]
         yield
         await end_tasks(workers, STOP_SECONDS)
-        await platform.bus.close()
-        await platform.mongo.close()
+        for close in (*closing, platform.bus.close, platform.mongo.close):
+            await close()
 
     return lifespan
 
@@ -348,6 +354,7 @@ def serve(app: FastAPI, settings: ServiceSettings, name: str) -> None:
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # the client's address comes from the gateway, beside its token
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=75,
         ws="none",

@@ -71,9 +71,16 @@ PROCESSES: tuple[Process, ...] = (
     Process(
         "tenant",
         owns=("tenant", "platform", "user"),
-        consumers=(ConsumerSpec("tenant-partners", ("partner.>",)),),
+        consumers=(ConsumerSpec("tenant-partners", ("partner.>",)), ConsumerSpec("tenant-prices", ("price.>",))),
     ),
     Process("partner", owns=("partner",), consumers=(ConsumerSpec("partner-tenants", ("tenant.>",)),)),
+    Process(
+        "billing",
+        owns=("price", "subscription", "billing"),
+        consumers=(ConsumerSpec("billing-tenants", ("tenant.>",)),),
+    ),
+    Process("flags", owns=("flag",), consumers=(ConsumerSpec("flags-tenants", ("tenant.>",)),)),
+    Process("health", owns=("health",)),
     Process("audit", owns=("audit",), consumers=(ConsumerSpec("audit-chain", (">",)),)),
 )
 

@@ -64,6 +64,9 @@ ROLES: tuple[Role, ...] = (
 USERS: tuple[User, ...] = (
     User("tenant", "tenant"),
     User("partner", "partner"),
+    User("billing", "billing"),
+    User("flags", "flags"),
+    User("health", "health"),
     User("audit", "audit", roles=("audit_append",)),
     User("audit_archiver", "audit", roles=("audit_archive",)),
 )

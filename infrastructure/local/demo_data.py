@@ -26,6 +26,7 @@ _PAUSE_SECONDS = 0.1
 _MARGIN_BPS = 2_000
 # What an answer says while something that was just made is still on its way to where it is needed.
 _NOT_YET = frozenset({404, 409, 429, 502, 503, 504})
+_NOT_YET_CODES = frozenset({"no_price_for_plan"})
 
 
 def is_complete(place: Place) -> bool:
@@ -70,6 +71,8 @@ class _Seeder:
 
     def run(self, data: dict[str, Any]) -> None:
         operator = (data["operators"][0]["username"], "operator")
+        for price in data["prices"]:
+            self._price(operator, price)
         for partner in data["partners"]:
             self._partner(operator, partner)
             for person in partner["people"]:
@@ -95,6 +98,12 @@ class _Seeder:
         }
         if self._call(operator, "GET", f"/api/partners/{partner['slug']}").status_code == httpx.codes.NOT_FOUND:
             self._until_accepted(lambda: self._call(operator, "POST", "/api/partners", body))
+
+    def _price(self, operator: tuple[str, str], price: dict[str, Any]) -> None:
+        listed = self._call(operator, "GET", "/api/prices?limit=500")
+        rows = listed.json()["items"] if listed.is_success else []
+        if not any((row["plan"], row["cycle"]) == (price["plan"], price["cycle"]) for row in rows):
+            self._until_accepted(lambda: self._call(operator, "POST", "/api/prices", price))
 
     def _tenant(self, owner: tuple[str, str], tenant: dict[str, Any]) -> None:
         body = {name: value for name, value in tenant.items() if name not in {"partner", "people"}}
@@ -145,7 +154,8 @@ class _Seeder:
     def _until_accepted(self, call: Callable[[], httpx.Response]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not (answer := call()).is_success:
-            if answer.status_code not in _NOT_YET or time.monotonic() > deadline:
+            early = answer.status_code in _NOT_YET or answer.json().get("code") in _NOT_YET_CODES
+            if not early or time.monotonic() > deadline:
                 request = f"{answer.request.method} {answer.request.url.path}"
                 raise StartFailed(f"The demo data was refused: {request} answered {answer.status_code} {answer.text}")
             time.sleep(_PAUSE_SECONDS)

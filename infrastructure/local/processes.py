@@ -135,6 +135,15 @@ def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:
     }
 
 
+def _health(place: Place, _credentials: Credentials) -> dict[str, str]:
+    probed = {service.name: place.url(service.offset) for service in SERVICES if service.name != "health"}
+    return {
+        "HEALTH_SERVICES": json.dumps({"gateway": place.url(GATEWAY_OFFSET)} | probed),
+        "HEALTH_NATS_MONITOR": place.url(NATS_MONITOR_OFFSET),
+        "HEALTH_AUTHENTIK": place.url(seeds.AUTHENTIK_OFFSET),
+    }
+
+
 def _gateway(place: Place, credentials: Credentials) -> dict[str, str]:
     providers = [
         {
@@ -165,7 +174,14 @@ def _gateway(place: Place, credentials: Credentials) -> dict[str, str]:
 
 
 GATEWAY_OFFSET = 0
-SERVICES: tuple[Process, ...] = (_service("tenant", 1, _tenant), _service("partner", 2), _service("audit", 5, _audit))
+SERVICES: tuple[Process, ...] = (
+    _service("tenant", 1, _tenant),
+    _service("partner", 2),
+    _service("billing", 3),
+    _service("flags", 4),
+    _service("audit", 5, _audit),
+    _service("health", 6, _health),
+)
 
 PROCESSES: tuple[Process, ...] = (
     Process("mongod", MONGOD_OFFSET, _mongod, _nothing),
@@ -186,7 +202,7 @@ PROCESSES: tuple[Process, ...] = (
         _module("gateway"),
         _gateway,
         ready_path="/readyz",
-        needs=("tenant", "partner", "audit", "authentik", "nats"),
+        needs=(*(service.name for service in SERVICES), "authentik", "nats"),
     ),
 )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
-from services.tenant.consumers import PARTNERS, PartnerEvents
+from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
 from services.tenant.people.directory import Directory
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
@@ -19,7 +19,7 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
-from services.tenant.repository import INDEXES, PartnerProjection, TenantRepository
+from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
@@ -49,10 +49,12 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
     events = PartnerEvents(partners)
     consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
+    prices = PriceProjection(platform.mongo)
+    catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
     deps = Deps(
-        tenants=TenantService(tenants, partners, transactions, outbox, clock),
+        tenants=TenantService(tenants, partners, prices, transactions, outbox, clock),
         directory=people.directory,
         people=people.people,
         invites=people.invites,
@@ -72,7 +74,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
             if authentik is not None:
                 await authentik.close()
 
-    tasks: list[Task] = [seed_people, consumer.run, keep_authentik]
+    tasks: list[Task] = [seed_people, consumer.run, catalog.run, keep_authentik]
     if people.worker is not None:
         tasks.append(people.worker.run)
     return create_app(

@@ -25,6 +25,10 @@ class PartnerNotActive(Conflict):
     code, title = "partner_not_active", "The partner takes no new tenants now"
 
 
+class NoPriceForPlan(Invalid):
+    code, title = "no_price_for_plan", "The catalog does not sell this"
+
+
 class WrongStatus(Conflict):
     code, title = "wrong_status", "The tenant's status does not allow this"
 
@@ -48,6 +52,14 @@ class Tenant:
     domains: tuple[DomainState, ...] = ()
     billing: BillingContact = field(default_factory=BillingContact)
     suspended_reason: str | None = None
+
+    def activate(self, at: datetime) -> Tenant:
+        """Open a new tenant once every integration is ready for it; activating an active tenant changes nothing."""
+        if self.status == "active":
+            return self
+        if self.status != "pending":
+            raise WrongStatus(f"only a pending tenant can become active; this one is {self.status}")
+        return self._changed(at, status="active")
 
     def suspend(self, reason: str, at: datetime) -> Tenant:
         """Stop the suite for this tenant; suspending a suspended tenant changes nothing."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from services.tenant.models import DomainTaken, PartnerNotActive, SlugTaken, Tenant
+from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, Tenant
 from services.tenant.scope import Scope
+from shared.contracts.billing import PriceState
 from shared.contracts.partner import PartnerState
-from shared.contracts.tenant import BillingContact, DomainState
-from shared.errors import StaleVersion
+from shared.contracts.tenant import BillingContact, DomainState, TenantStatus
+from shared.errors import FieldError, StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
 from shared.search import words_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
+    "prices": [Index([("plan", 1), ("cycle", 1)])],
     "tenants": [
         Index([("slug", 1)], {"unique": True}),
         # Sparse, because a tenant without domains must not collide with another.
@@ -63,6 +65,11 @@ class TenantRepository:
         rows = await found.limit(limit + 1).to_list()
         more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
         return Page([_from(row) for row in rows[:limit]], more)
+
+    async def statuses_across_tenants(self, slugs: Collection[str]) -> dict[str, TenantStatus]:
+        """Return the status of each of these tenants that exists."""
+        rows = self._tenants.find({"slug": {"$in": list(slugs)}}, {"slug": 1, "status": 1})
+        return {row["slug"]: row["status"] async for row in rows}
 
     async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
         """Return how many tenants within ``scope`` have each status."""
@@ -125,6 +132,37 @@ class PartnerProjection:
     async def find(self, slug: str) -> dict[str, str] | None:
         """Return ``{slug, name, status}`` of a partner."""
         return await self._partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
+
+
+class PriceProjection:
+    """What this service knows of the catalog, from ``price.*`` events: the collection ``prices``."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._prices = mongo.db["prices"]
+
+    async def apply(self, state: PriceState, tx: Transaction) -> None:
+        """Take over a price's state, unless a newer version is known."""
+        known = await self._prices.find_one({"_id": state.id}, {"version": 1}, session=tx)
+        if known is None or known["version"] < state.version:
+            row = {
+                "plan": state.plan,
+                "cycle": state.cycle,
+                "currencies": sorted(state.amounts),
+                "archived": state.archived,
+                "version": state.version,
+            }
+            await self._prices.replace_one({"_id": state.id}, row, upsert=True, session=tx)
+
+    async def require(self, plan: str, cycle: str, currency: str, tx: Transaction) -> None:
+        """Refuse what the catalog does not sell.
+
+        Raises:
+            NoPriceForPlan: no price that is not archived for plan and cycle, or none in this currency.
+        """
+        sold = {"plan": plan, "cycle": cycle, "currencies": currency, "archived": False}
+        if await self._prices.find_one(sold, {"_id": 1}, session=tx) is None:
+            message = f"the catalog has no price for {plan!r} per {cycle} in {currency}: choose from GET /api/prices"
+            raise NoPriceForPlan(message, errors=[FieldError("plan", "no_price_for_plan", message)])
 
 
 def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.tenant.models import Tenant, changes_between, state_of
-from services.tenant.repository import PartnerProjection, TenantFilter, TenantRepository
+from services.tenant.provisioning.intents import Intents
+from services.tenant.provisioning.models import Conditions
+from services.tenant.repository import PartnerProjection, PriceProjection, TenantFilter, TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
 from shared.actors import actor_of
 from shared.auth import Person
@@ -19,6 +21,7 @@ from shared.contracts.tenant import (
     DomainState,
     TenantCreated,
     TenantEvent,
+    TenantReconcileRequested,
     TenantResumed,
     TenantSuspended,
     TenantUpdated,
@@ -51,29 +54,49 @@ class NewTenant:
     billing: BillingContact
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A tenant, and how far the integrations agree with it."""
+
+    tenant: Tenant
+    conditions: Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """What this service knows of others' data."""
+
+    partners: PartnerProjection
+    prices: PriceProjection
+
+
 class TenantService:
     """Use cases of tenants."""
 
     def __init__(
         self,
         tenants: TenantRepository,
-        partners: PartnerProjection,
+        projections: Projections,
+        intents: Intents,
         transactions: Transactions,
         outbox: Outbox,
         clock: Clock,
     ) -> None:
         self._tenants = tenants
-        self._partners = partners
+        self._partners = projections.partners
+        self._prices = projections.prices
+        self._intents = intents
         self._transactions = transactions
         self._outbox = outbox
         self._clock = clock
         self._counts: dict[Scope, tuple[float, dict[str, int]]] = {}
 
-    async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Tenant:
+    async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Seen:
         """Create a tenant of the caller's partner.
 
         Raises:
             SlugTaken, DomainTaken: both are unique for ever and across tenants.
+            NoPriceForPlan: the catalog does not sell plan, cycle and currency.
             PartnerNotActive: the partner is unknown, suspended or being terminated.
         """
         if caller.partner is None:
@@ -89,18 +112,20 @@ class TenantService:
             currency=new.currency,
             seats=new.seats,
             partner=partner,
-            status="active",
+            status=self._intents.first_status,
             created_at=now,
             updated_at=now,
             domains=new.domains,
             billing=new.billing,
         )
 
-        async def body(tx: Transaction) -> Tenant:
+        async def body(tx: Transaction) -> Seen:
             await self._partners.require_active(partner, tx)
+            await self._prices.require(new.plan, new.cycle, new.currency, tx)
             await self._tenants.insert(tenant, tx)
-            await self._outbox.add(tx, TenantCreated(**_about(actor_of(caller), None, tenant)))
-            return tenant
+            await self._outbox.add(tx, TenantCreated(**about(actor_of(caller), None, tenant)))
+            await self._intents.want(tenant, tx)
+            return await self._seen(tenant, tx)
 
         return await self._transactions.run(body, claim)
 
@@ -145,7 +170,7 @@ class TenantService:
             return tenant.update(self._clock.now(), **changes)
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
-            return TenantUpdated(**_about(actor_of(caller), before, after))
+            return TenantUpdated(**about(actor_of(caller), before, after))
 
         return await self._change(slug, expected, None, transition, event, Scope.of(caller))
 
@@ -155,7 +180,7 @@ class TenantService:
         """Suspend a tenant; suspending twice is a no-op."""
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
-            return TenantSuspended(**_about(actor_of(caller), before, after), reason=reason)
+            return TenantSuspended(**about(actor_of(caller), before, after), reason=reason)
 
         return await self._change(
             slug, expected, claim, lambda tenant: tenant.suspend(reason, self._clock.now()), event
@@ -165,7 +190,7 @@ class TenantService:
         """Resume a suspended tenant; resuming twice is a no-op."""
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
-            return TenantResumed(**_about(actor_of(caller), before, after))
+            return TenantResumed(**about(actor_of(caller), before, after))
 
         return await self._change(slug, expected, claim, lambda tenant: tenant.resume(self._clock.now()), event)
 
@@ -188,6 +213,8 @@ class TenantService:
                 raise StaleVersion(f"the tenant is at version {before.version}: read it again")
             after = transition(before)
             if after is not before:
+                if (after.plan, after.cycle) != (before.plan, before.cycle):
+                    await self._prices.require(after.plan, after.cycle, after.currency, tx)
                 await self._tenants.save(before, after, tx)
                 await self._outbox.add(tx, event(before, after))
             return after
@@ -214,7 +241,7 @@ def is_plain_member(person: Person, tenant: Tenant) -> bool:
     return person.tenants.get(tenant.slug) == "member"
 
 
-def _about(actor: Actor, before: Tenant | None, after: Tenant) -> dict[str, object]:
+def about(actor: Actor, before: Tenant | None, after: Tenant) -> dict[str, object]:
     return {
         "actor": actor,
         "resource": Resource(

@@ -8,6 +8,8 @@ from shared.contracts.envelope import Change, Contract, Event, Moment, Personal
 
 TenantStatus = Literal["pending", "active", "suspended", "deleting", "deleted"]
 Cycle = Literal["month", "year"]
+Integration = Literal["authentik", "stalwart", "ocis"]
+ConditionStatus = Literal["ready", "pending", "failed"]
 
 
 class DomainState(Contract):
@@ -91,3 +93,58 @@ class TenantSuspended(TenantEvent):
 class TenantResumed(TenantEvent):
     type: ClassVar[str] = "tenant.resumed.v1"
     summary: ClassVar[str] = "An operator resumed a suspended tenant."
+
+
+class TenantActivated(TenantEvent):
+    type: ClassVar[str] = "tenant.activated.v1"
+    summary: ClassVar[str] = "Every integration holds what a new tenant needs."
+
+
+class TenantReconcileRequested(Event):
+    type: ClassVar[str] = "tenant.reconcile_requested.v1"
+    summary: ClassVar[str] = "An operator asked for a tenant to be compared with the integrations at once."
+
+
+class ConditionState(Contract):
+    """How far one integration agrees with a tenant.
+
+    Attributes:
+        status: ``pending`` heals by itself, ``failed`` waits for somebody; both are tried again.
+        reason: one word for machines; ``Proven`` means that a suspension was observed from outside.
+        message: for people; names persons by id only.
+        at: since when the status is what it is.
+        observed_generation: version of the tenant that was compared.
+    """
+
+    status: ConditionStatus
+    reason: str
+    message: str
+    at: Moment
+    observed_generation: int
+
+
+class ProvisioningState(Contract):
+    """The conditions of a tenant; ``version`` counts their changes, not those of the tenant."""
+
+    tenant_id: str
+    slug: str
+    conditions: dict[str, ConditionState]
+    version: int
+
+
+class ProvisioningChanges(Contract):
+    status: Change[ConditionStatus] | None = None
+    reason: Change[str] | None = None
+
+
+class TenantProvisioningChanged(Event):
+    type: ClassVar[str] = "tenant.provisioning_changed.v1"
+    summary: ClassVar[str] = "An integration came to agree with a tenant, or ceased to."
+    integration: Integration
+    state: ProvisioningState
+    changes: ProvisioningChanges
+
+    @property
+    def subject(self) -> str:
+        """The resource path: ``provisioning/acme``."""
+        return f"provisioning/{self.resource.id}"

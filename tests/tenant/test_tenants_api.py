@@ -27,11 +27,14 @@ async def client(service_environment: Any, mongo: Mongo) -> AsyncIterator[httpx.
     settings = TenantSettings(**service_environment("tenant"))
     async with (
         LiveServer(build(settings), settings.port) as server,
-        httpx.AsyncClient(base_url=server.url) as http,
+        httpx.AsyncClient(base_url=server.url, timeout=30) as http,
     ):
         await eventually(lambda: _ready(http))
         for slug in ("nordic", "fjord"):
             await mongo.db["partners"].insert_one({"_id": slug, "slug": slug, "status": "active", "version": 1})
+        for plan, cycle in (("business", "month"), ("starter", "month"), ("enterprise", "year")):
+            sold = {"plan": plan, "cycle": cycle, "currencies": ["EUR"], "archived": False, "version": 1}
+            await mongo.db["prices"].insert_one({"_id": f"{plan}-{cycle}", **sold})
         yield http
 
 
@@ -258,3 +261,16 @@ async def test_the_same_values_again_are_no_change_and_null_is_refused(client: h
     assert same.headers["etag"] == '"1"'
     null = await client.patch("/api/tenants/acme", json={"name": None}, headers=by_operator)
     assert (null.status_code, null.json()["errors"][0]["field"]) == (422, "name")
+
+
+@pytest.mark.parametrize(
+    "choice", [{"plan": "unheard-of"}, {"plan": "business", "cycle": "year"}, {"plan": "business", "currency": "NOK"}]
+)
+async def test_what_the_catalog_does_not_sell_is_refused(
+    client: httpx.AsyncClient, mongo: Mongo, choice: dict[str, str]
+) -> None:
+    staff = CALLERS.headers(partner_person("nordic"))
+    refused = await client.post("/api/tenants", json={**ACME, **choice}, headers=staff)
+    assert (refused.status_code, refused.json()["code"]) == (422, "no_price_for_plan")
+    assert refused.json()["errors"][0]["field"] == "plan"
+    assert await mongo.db["tenants"].count_documents({}) == 0

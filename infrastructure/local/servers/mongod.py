@@ -42,7 +42,12 @@ def mongod_command(directory: Path, port: int, key_file: Path, cache_gb: float =
         "--wiredTigerCacheSizeGB": str(cache_gb),
         "--oplogSize": "512",
     }
-    parameters = ("shutdownTimeoutMillisForSignaledShutdown=100", "diagnosticDataCollectionEnabled=false")
+    parameters = (
+        "shutdownTimeoutMillisForSignaledShutdown=100",
+        "diagnosticDataCollectionEnabled=false",
+        # A process that is killed between write and commit leaves its locks behind; our own limit is 10 s.
+        "transactionLifetimeLimitSeconds=15",
+    )
     command = [str(binaries.mongod_binary()), "--nounixsocket"]
     for name, value in options.items():
         command += [name, value]

@@ -1,0 +1,5 @@
+"""``python -m services.billing``"""
+
+from services.billing.main import main
+
+main()

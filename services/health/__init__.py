@@ -1,0 +1,1 @@
+"""Health of the platform: probes of everything it stands on."""

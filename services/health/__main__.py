@@ -1,0 +1,5 @@
+"""``python -m services.health``"""
+
+from services.health.main import main
+
+main()
