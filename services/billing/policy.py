@@ -11,7 +11,7 @@ from shared.errors import InsufficientRole
 from shared.policy import require_person
 
 
-def require_price_reader(request: Request) -> Person:
+async def require_price_reader(request: Request) -> Person:
     person = require_person(request)
     if not person.is_operator and person.partner is None:
         raise InsufficientRole("the catalog is for operators and partners")

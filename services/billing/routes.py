@@ -32,12 +32,12 @@ from shared.policy import AnyPerson, Operator
 router = APIRouter(prefix="/api", tags=["billing"])
 
 
-def _catalog(request: Request) -> CatalogService:
+async def _catalog(request: Request) -> CatalogService:
     catalog: CatalogService = request.app.state.deps.catalog
     return catalog
 
 
-def _revenue(request: Request) -> RevenueService:
+async def _revenue(request: Request) -> RevenueService:
     revenue: RevenueService = request.app.state.deps.revenue
     return revenue
 

@@ -31,12 +31,12 @@ from shared.policy import AnyPerson, Operator
 router = APIRouter(prefix="/api", tags=["flags"])
 
 
-def _service(request: Request) -> FlagService:
+async def _service(request: Request) -> FlagService:
     service: FlagService = request.app.state.deps.flags
     return service
 
 
-def _clock(request: Request) -> Clock:
+async def _clock(request: Request) -> Clock:
     clock: Clock = request.app.state.platform.clock
     return clock
 

@@ -13,7 +13,7 @@ from shared.policy import Operator
 router = APIRouter(tags=["health"])
 
 
-def _service(request: Request) -> HealthService:
+async def _service(request: Request) -> HealthService:
     service: HealthService = request.app.state.deps.health
     return service
 

@@ -11,14 +11,14 @@ from shared.errors import InsufficientRole, NotFound, OperatorTokenRequired
 from shared.policy import require_person
 
 
-def _require_reader(request: Request) -> Person:
+async def _require_reader(request: Request) -> Person:
     person = require_person(request)
     if not person.is_operator and person.partner is None:
         raise NotFound
     return person
 
 
-def _require_writer(request: Request) -> Person:
+async def _require_writer(request: Request) -> Person:
     person = require_person(request)
     if person.is_operator:
         return person

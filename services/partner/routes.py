@@ -29,7 +29,7 @@ router = APIRouter(prefix="/api", tags=["partners"])
 internal = APIRouter(prefix="/internal", include_in_schema=False)
 
 
-def _service(request: Request) -> PartnerService:
+async def _service(request: Request) -> PartnerService:
     service: PartnerService = request.app.state.deps.partners
     return service
 
