@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cookies import read_cookies, session_of
 from gateway.login import return_path
+from gateway.main import build
 from gateway.oidc import ClientIdentity, GrantRefused, OidcClient
 from gateway.problems import BadRequest, ServiceUnavailable
 from gateway.provider_tokens import ProviderTokens
@@ -239,6 +240,10 @@ def test_several_session_keys_are_read_the_first_one_first(monkeypatch: pytest.M
     assert len(settings.session_keys) == 2
     assert "y-secret" not in repr(settings)
     assert settings.sign_in["portal"].client_secret.get_secret_value() == "y-secret"
+    pages = build(settings).pages
+    assert pages is not None
+    assert pages.find("/auth/portal/login")
+    assert pages.find("/auth/operator/login") is None
 
 
 def _environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:

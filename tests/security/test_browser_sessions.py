@@ -17,6 +17,7 @@ from nats.errors import TimeoutError as NatsTimeout
 from gateway.sealing import Keyring
 from infrastructure.local.servers.nats import NatsServer
 from tests.gateway.browsing import KEY, PREFIX, Site, administrator, events, query_of, site
+from tests.sandbox.authentik.browser import introspected
 from tests.sandbox.authentik.process import MEMBER, OPERATOR
 from tests.support.servers import free_port, nats_url
 from tests.support.waiting import eventually
@@ -91,7 +92,7 @@ async def test_a_sign_in_of_one_surface_does_not_end_on_the_other(entrance: Site
 
 
 NO_ANSWERS = [
-    ("&iss=https://evil.example/", (400, "login_refused")),
+    ("&code=abc&iss=https://evil.example/", (400, "login_refused")),
     ("&error=access_denied", (403, "sign_in_refused")),
     ("&error=%3Cscript%3E", (403, "sign_in_refused")),
     ("", (400, "login_refused")),
@@ -102,6 +103,7 @@ NO_ANSWERS = [
 
 
 async def test_an_answer_that_is_none_is_refused(entrance: Site) -> None:
+    asked = entrance.token_requests()
     for extra, expected in NO_ANSWERS:
         visitor = entrance.visitor()
         state = query_of(await entrance.begin(visitor))["state"]
@@ -109,6 +111,7 @@ async def test_an_answer_that_is_none_is_refused(entrance: Site) -> None:
         assert code_of(answer) == expected, extra
         assert "script" not in answer.text
         assert COOKIE not in visitor.cookies
+    assert entrance.token_requests() == asked
 
 
 ELSEWHERE = [
@@ -290,15 +293,17 @@ async def test_no_other_process_reads_or_writes_the_sessions(
         (f"$KV.{BUCKET}.{stored.key}", b"overwritten"),
         (f"$JS.API.CONSUMER.CREATE.KV_{BUCKET}", b"{}"),
     ]
-    for subject, payload in attempts:
-        with pytest.raises(NatsTimeout):
-            await connection.request(subject, payload, timeout=0.15)
+    try:
+        for subject, payload in attempts:
+            with pytest.raises(NatsTimeout):
+                await connection.request(subject, payload, timeout=0.15)
 
-    async def all_named() -> bool:
-        return all(any(subject.lower() in line for line in refused) for subject, _ in attempts)
+        async def all_named() -> bool:
+            return all(any(subject.lower() in line for line in refused) for subject, _ in attempts)
 
-    await eventually(all_named, seconds=5)
-    await connection.close()
+        await eventually(all_named, seconds=5)
+    finally:
+        await connection.close()
     assert (await visitor.get("/api/me")).status_code == 200
 
 
@@ -324,13 +329,20 @@ async def test_logs_and_metrics_know_no_code_no_state_no_cookie_and_no_token(
     assert [secret for secret in hidden if secret in written or secret in repr(record)] == []
 
 
+async def test_a_session_that_has_ended_leaves_no_value_in_nats(entrance: Site, fleet_nats: NatsServer) -> None:
+    visitor = await entrance.sign_in(MEMBER)
+    stored = await entrance.stored(visitor)
+    assert (await visitor.write("/auth/portal/logout", entrance.public_url)).status_code == 303
+    left = [value for key, value in await _held(fleet_nats) if key.endswith(stored.key)]
+    assert left == [b""]
+
+
 # -- on the renewal
 
 
 async def test_new_tokens_survive_a_nats_that_is_away_when_they_come(entrance: Site, fleet_nats: NatsServer) -> None:
     visitor = await entrance.sign_in(MEMBER)
     old = await entrance.age_token(visitor)
-    asked = entrance.token_requests()
     delay = {"effect": "delay", "pathPrefix": "/application/o/token/", "latencyMs": 400}
     assert entrance.provider.http.post("/_sandbox/faults", json=delay).status_code == 201
     request = asyncio.create_task(visitor.get("/api/me"))
@@ -343,10 +355,11 @@ async def test_new_tokens_survive_a_nats_that_is_away_when_they_come(entrance: S
     await eventually(claimed)
     fleet_nats.kill()
 
-    async def renewed() -> bool:
-        return await asyncio.to_thread(entrance.token_requests) > asked
+    async def used_up() -> bool:
+        facts = await asyncio.to_thread(introspected, entrance.provider, str(old.record.refresh_token))
+        return facts["active"] is False
 
-    await eventually(renewed)
+    await eventually(used_up)
     fleet_nats.start()
     assert (await request).status_code == 200
     assert (await entrance.stored(visitor)).record.refresh_token != old.record.refresh_token
