@@ -16,15 +16,17 @@ import httpx
 import pytest
 
 from services.tenant.main import build
+from services.tenant.models import Tenant
 from services.tenant.people.models import Human, Identity
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.repository import TenantRepository
 from services.tenant.settings import TenantSettings
 from shared.auth import PartnerRole, Person
 from shared.clock import SystemClock
 from shared.contracts.user import PartnerRoleState
 from shared.ids import new_id
 from shared.mongo import Mongo, Transaction
-from shared.testing import Callers, operator, partner_person, person
+from shared.testing import Callers, operator, person
 from tests.sandbox.authentik.process import ROOT, SEED, StandIn
 from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
@@ -75,11 +77,27 @@ class House:
         await self.mongo.db["partners"].insert_one(row)
 
     async def tenant(self, slug: str, partner: str = "nordic", seats: int = 10) -> None:
-        with contextlib.suppress(Exception):
+        if await self.mongo.db["partners"].find_one({"_id": partner}) is None:
             await self.partner(partner)
-        body = {"slug": slug, "name": slug.title(), "plan": "business", "seats": seats}
-        made = await self.http.post("/api/tenants", json=body, headers=CALLERS.headers(partner_person(partner)))
-        assert made.status_code == 201, made.text
+        now = SystemClock().now()
+        tenant = Tenant(
+            id=new_id(),
+            slug=slug,
+            name=slug.title(),
+            plan="business",
+            cycle="month",
+            currency="EUR",
+            seats=seats,
+            partner=partner,
+            status="active",
+            created_at=now,
+            updated_at=now,
+        )
+
+        async def body(tx: Transaction) -> None:
+            await TenantRepository(self.mongo).insert(tenant, tx)
+
+        await self.mongo.transactions.run(body)
 
     async def human(self, name: str, /, **changes: Any) -> Human:
         """Store somebody who is known already; ``name`` is the local part of the address."""
