@@ -70,12 +70,13 @@ class Admission:
         if route.surfaces is None:
             return self._credentials.of_gateway(route.service)
         verified = await self._authenticate(await self._presented(route, inbound.authorizations, scope))
-        if verified.provider.surface not in route.surfaces:
-            raise NotPermitted("sign in on the operator surface", code="operator_token_required")
         try:
             caller = self._directory.known(verified) or await self._directory.caller(verified)
         except PersonDeactivated:
             raise self._refused("the account is deactivated") from None
+        # Only now: a token that has ceased to count is no token, whatever its surface.
+        if verified.provider.surface not in route.surfaces:
+            raise NotPermitted("sign in on the operator surface", code="operator_token_required")
         return self._credentials.of_person(caller, route.service)
 
     async def _presented(self, route: Route, authorizations: list[bytes], scope: Scope) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.strict_json import StrictError, parse_object
 from gateway.token_errors import (
     InvalidClaim,
     MalformedToken,
@@ -15,6 +14,7 @@ from gateway.token_errors import (
     TokenNotYetValid,
     WrongTokenType,
 )
+from shared.strict_json import StrictError, parse_object
 
 SKEW_SECONDS = 30
 

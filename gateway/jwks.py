@@ -25,8 +25,8 @@ import structlog
 
 from gateway.key_set import KeySet, KeySetError
 from gateway.providers import Provider
-from gateway.strict_json import StrictError, parse_object
 from gateway.token_errors import KeysUnavailable
+from shared.strict_json import StrictError, parse_object
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from gateway.strict_json import StrictError, decode_base64url
 from gateway.token_errors import BadSignature, KeyNotUsable, UnknownKey
+from shared.strict_json import StrictError, decode_base64url
 
 SUPPORTED_ALGORITHMS = frozenset({"RS256", "PS256", "ES256", "EdDSA"})
 MIN_RSA_BITS = 2048

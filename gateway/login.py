@@ -21,11 +21,11 @@ from gateway.routes import Surface
 from gateway.sealing import Sealer, Unsealable
 from gateway.session_store import Record, SignedInPerson
 from gateway.sessions import ABSOLUTE_SECONDS
-from gateway.strict_json import StrictError, decode_base64url, encode_base64url
 from gateway.token_errors import KeysUnavailable, TokenError
 from shared.auth import Person
 from shared.clock import Clock
 from shared.ids import new_id
+from shared.strict_json import StrictError, decode_base64url, encode_base64url
 
 LOGIN_SECONDS: Final = 600
 _RANDOM_CHARACTERS = 43  # of 62: 256 bits

@@ -20,8 +20,8 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_r
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from gateway.problems import ServiceUnavailable
-from gateway.strict_json import StrictError, parse_object
 from shared.http_client import HttpClient, RemoteUnavailable
+from shared.strict_json import StrictError, parse_object
 
 DEADLINE = timedelta(seconds=5)
 METADATA_SECONDS = 600.0

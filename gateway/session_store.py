@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.cookies import session_cookie
 from gateway.routes import Surface
 from gateway.sealing import Keyring, Unsealable
-from gateway.strict_json import StrictError, decode_base64url, encode_base64url
 from shared.bucket import Bucket, Entry, KeyChanged
 from shared.contracts.session import EndReason
+from shared.strict_json import StrictError, decode_base64url, encode_base64url
 
 BUCKET = "gateway-sessions"
 _ID_BYTES = 32

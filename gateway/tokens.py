@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from gateway.key_set import SUPPORTED_ALGORITHMS, KeySet, KeySetError
-from gateway.strict_json import StrictError, decode_base64url, parse_object
 from gateway.token_errors import AlgorithmNotAllowed, HeaderNotAllowed, KeyNotUsable, MalformedToken
+from shared.strict_json import StrictError, decode_base64url, parse_object
 
 MAX_TOKEN_BYTES = 8 * 1024
 

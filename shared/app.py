@@ -20,12 +20,22 @@ from starlette.exceptions import HTTPException
 from shared import context, logs
 from shared.actors import actor_of
 from shared.auth import InternalTokenIssuer, InternalTokenVerifier, Person
+from shared.bodies import Unreadable
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.contracts.access import BY_SERVICE
 from shared.contracts.envelope import Resource
 from shared.edge import Edge
-from shared.errors import PROBLEM_TYPE, DomainError, FieldError, Forbidden, Unavailable, problem, render
+from shared.errors import (
+    PROBLEM_TYPE,
+    DomainError,
+    FieldError,
+    Forbidden,
+    MalformedRequest,
+    Unavailable,
+    problem,
+    render,
+)
 from shared.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from shared.idempotency import Answer, IdempotencyClaim, Replay
 from shared.ids import new_id
@@ -279,17 +289,10 @@ def _response(_: Request, error: DomainError) -> Response:
     return Response(body, status, headers)
 
 
-def _invalid(_: Request, error: RequestValidationError) -> Response:
+def _invalid(request: Request, error: RequestValidationError) -> Response:
     problems = error.errors()
-    if any(p["type"] == "json_invalid" for p in problems):
-        body = problem(
-            400,
-            "malformed_request",
-            "The request cannot be read",
-            detail="the body is not JSON",
-            request_id=_request_id(),
-        )
-        return Response(body, 400, media_type=PROBLEM_TYPE)
+    for unreadable in (p["input"] for p in problems if isinstance(p.get("input"), Unreadable)):
+        return _response(request, MalformedRequest(f"the body cannot be read: {unreadable.reason}"))
     fields = [
         FieldError(".".join(str(part) for part in p["loc"][1:]) or str(p["loc"][0]), p["type"], p["msg"])
         for p in problems[:20]

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters, VerdictView
 from services.audit.service import AuditService, Place
+from shared.bodies import StrictRoute
 from shared.paging import Page, link_to
 from shared.policy import AnyPerson, Operator
 
-router = APIRouter(prefix="/api", tags=["audit"])
+router = APIRouter(prefix="/api", tags=["audit"], route_class=StrictRoute)
 
 
 async def _audit(request: Request) -> AuditService:

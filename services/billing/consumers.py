@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.billing.subscriptions import SubscriptionService
 from shared.contracts.envelope import CloudEvent
-from shared.contracts.tenant import TenantState
+from shared.contracts.tenant import tenant_state_of
 from shared.mongo import Transaction
 
 TENANTS = "billing-tenants"
@@ -17,6 +17,6 @@ class TenantEvents:
         self._subscriptions = subscriptions
 
     async def handle(self, event: CloudEvent, tx: Transaction) -> None:
-        """Apply one ``tenant.*`` event; one without a state (a denial) says nothing about a tenant."""
-        if "state" in event.data:
-            await self._subscriptions.follow(TenantState.model_validate(event.data["state"]), event.id, tx)
+        """Apply one ``tenant.*`` event; refusals and progress say nothing about a tenant."""
+        if (state := tenant_state_of(event)) is not None:
+            await self._subscriptions.follow(state, event.id, tx)

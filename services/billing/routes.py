@@ -24,12 +24,13 @@ from services.billing.schemas import (
     tenant_summary,
 )
 from shared.app import Claimed, answer, send
+from shared.bodies import StrictRoute
 from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import AnyPerson, Operator
 
-router = APIRouter(prefix="/api", tags=["billing"])
+router = APIRouter(prefix="/api", tags=["billing"], route_class=StrictRoute)
 
 
 async def _catalog(request: Request) -> CatalogService:

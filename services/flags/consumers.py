@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.flags.repository import TenantProjection
 from shared.contracts.envelope import CloudEvent
-from shared.contracts.tenant import TenantState
+from shared.contracts.tenant import tenant_state_of
 from shared.mongo import Transaction
 
 TENANTS = "flags-tenants"
@@ -17,6 +17,6 @@ class TenantEvents:
         self._tenants = tenants
 
     async def handle(self, event: CloudEvent, tx: Transaction) -> None:
-        """Apply one ``tenant.*`` event; one without a state (a denial) says nothing about a tenant."""
-        if "state" in event.data:
-            await self._tenants.apply(TenantState.model_validate(event.data["state"]), tx)
+        """Apply one ``tenant.*`` event; refusals and progress say nothing about a tenant."""
+        if (state := tenant_state_of(event)) is not None:
+            await self._tenants.apply(state, tx)

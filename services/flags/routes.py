@@ -21,6 +21,7 @@ from services.flags.schemas import (
 )
 from services.flags.service import FlagService
 from shared.app import Claimed, answer, send
+from shared.bodies import StrictRoute
 from shared.clock import Clock
 from shared.contracts.flag import FlagStatusName
 from shared.etags import ExpectedVersion
@@ -28,7 +29,7 @@ from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import AnyPerson, Operator
 
-router = APIRouter(prefix="/api", tags=["flags"])
+router = APIRouter(prefix="/api", tags=["flags"], route_class=StrictRoute)
 
 
 async def _service(request: Request) -> FlagService:

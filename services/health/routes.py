@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Request
 
 from services.health.schemas import PlatformView, PublicHealth, platform_view, public_view
 from services.health.service import HealthService
+from shared.bodies import StrictRoute
 from shared.policy import Operator
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=StrictRoute)
 
 
 async def _service(request: Request) -> HealthService:

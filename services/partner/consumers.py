@@ -36,7 +36,7 @@ class CustomerProjection:
         Raises:
             ValidationError: it carries a tenant's state in no known shape.
         """
-        resource, state = event.data.get("resource"), event.data.get("state")
-        if state is None or not isinstance(resource, dict) or resource.get("type") != "tenant":
+        state = event.data.get("state")
+        if state is None or not event.subject.startswith("tenants/"):
             return  # a refusal, or about something else than a tenant
         await self._customers.apply(Customer(**_TenantState.model_validate(state).model_dump()), tx)

@@ -19,14 +19,15 @@ from services.partner.schemas import (
 )
 from services.partner.service import PartnerService
 from shared.app import Claimed, answer, send
+from shared.bodies import StrictRoute
 from shared.contracts.partner import PartnerStatus
 from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import from_services
 
-router = APIRouter(prefix="/api", tags=["partners"])
-internal = APIRouter(prefix="/internal", include_in_schema=False)
+router = APIRouter(prefix="/api", tags=["partners"], route_class=StrictRoute)
+internal = APIRouter(prefix="/internal", include_in_schema=False, route_class=StrictRoute)
 
 
 async def _service(request: Request) -> PartnerService:

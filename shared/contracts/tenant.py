@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from shared.contracts.envelope import Change, Contract, Event, Moment, Personal
+from shared.contracts.envelope import Change, CloudEvent, Contract, Event, Moment, Personal
 
 TenantStatus = Literal["pending", "active", "suspended", "deleting", "deleted"]
 Cycle = Literal["month", "year"]
@@ -148,3 +148,15 @@ class TenantProvisioningChanged(Event):
     def subject(self) -> str:
         """The resource path: ``provisioning/acme``."""
         return f"provisioning/{self.resource.id}"
+
+
+def tenant_state_of(event: CloudEvent) -> TenantState | None:
+    """Return the tenant's state that an event carries; None for a refusal, and for what is about something else.
+
+    Raises:
+        ValidationError: it carries a tenant's state in no known shape.
+    """
+    state = event.data.get("state")
+    if state is None or not event.subject.startswith("tenants/"):
+        return None
+    return TenantState.model_validate(state)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.strict_json import MAX_DEPTH, StrictError, decode_base64url, encode_base64url, parse_object
+from shared.strict_json import MAX_DEPTH, StrictError, decode_base64url, encode_base64url, parse_object
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,7 @@ async def test_what_carries_no_tenant_is_passed_over(client: httpx.AsyncClient, 
     denied = told("acme", kind="tenant.access_denied.v1")
     denied["data"] |= {"state": None, "resource": {"type": "operation", "id": "/api/tenants"}}
     about_somebody_else = told("acme", 2)
+    about_somebody_else["subject"] = "users/acme"
     about_somebody_else["data"]["resource"]["type"] = "user"
     without_its_state = told("acme", 3)
     del without_its_state["data"]["state"]
