@@ -63,6 +63,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/partners/{slug}/billing", "billing"),
     Route("/api/partners/{slug}/reports", "partner", timeout=30.0),
     Route("/api/users", "tenant", OPERATOR),
+    # Whoever may invite may also make a new credential for whom they invited.
+    Route("/api/users/{person}/resend-invite", "tenant"),
     Route("/api/me", "tenant"),
     Route("/api/prices", "billing"),
     Route("/api/billing", "billing", timeout=30.0),

@@ -1,5 +1,6 @@
-"""Fixtures of all suites: real servers from the wheels."""
+"""Fixtures of all suites: real servers from the wheels, and one whole fleet for whoever asks for it."""
 
+from tests.support.fleet import fleet
 from tests.support.servers import (
     database,
     mongo,
@@ -12,6 +13,7 @@ from tests.support.servers import (
 
 __all__ = [
     "database",
+    "fleet",
     "mongo",
     "mongod",
     "nats_prefix",

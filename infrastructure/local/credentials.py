@@ -13,6 +13,7 @@ from infrastructure.local.private_files import read_json_object, write_private_j
 
 T = TypeVar("T", str, dict[str, str])
 _KEY_BYTES = 32
+SUITE_SECRETS = ("stalwart-admin", "stalwart-api", "ocis", "s3-access", "s3-secret")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class PersonSecrets:
 class Credentials:
     """Every secret of the fleet.
 
+    `suite` holds what opens the suite's backends and the object store, by name.
     `mongo` and `nats` are passwords by user name, `people` is by user name. `signing` holds Ed25519 seeds by
     process, `audit` and `gateway` keys by purpose, all base64url of 32 bytes without padding. `authentik` holds the
     admin API's token and the client secrets by application.
@@ -38,6 +40,7 @@ class Credentials:
     audit: Mapping[str, str]
     gateway: Mapping[str, str]
     authentik: Mapping[str, str]
+    suite: Mapping[str, str]
     people: Mapping[str, PersonSecrets]
 
     def public_keys(self) -> dict[str, dict[str, str]]:
@@ -65,6 +68,7 @@ def load_or_create(
         audit=_complete(folder / "audit.json", ("signing", "personal"), _key),
         gateway=_complete(folder / "gateway.json", ("session",), _key),
         authentik=_complete(folder / "authentik.json", authentik, _password),
+        suite=_complete(folder / "suite.json", SUITE_SECRETS, _password),
         people={
             name: PersonSecrets(entry["password"], entry["appPassword"])
             for name, entry in _complete(folder / "people.json", people, _person).items()

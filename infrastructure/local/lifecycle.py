@@ -42,7 +42,7 @@ def credentials_of(place: Place) -> Credentials:
         mongo=("root", *(user.name for user in USERS)),
         nats=(ADMIN, *NATS_USERS),
         signing=NATS_USERS,
-        authentik=(seeds.API_TOKEN, *(seeds.client_id(surface) for surface in seeds.SURFACES)),
+        authentik=(seeds.API_TOKEN, seeds.SUITE, *(seeds.client_id(surface) for surface in seeds.SURFACES)),
         people=[person.username for person in seeds.demo_people()],
     )
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from infrastructure.local import seeds
 from infrastructure.local.credentials import Credentials, key_id
 from infrastructure.local.place import ROOT, Place
+from infrastructure.local.servers import binaries
 from infrastructure.local.servers.mongod import REPLICA_SET, mongod_command
 from infrastructure.local.servers.nats import nats_command
 
 MONGOD_OFFSET = 30
 NATS_OFFSET = 31
 NATS_MONITOR_OFFSET = 32
+S3_PARTS = {"master": 34, "volume": 35, "filer": 36}
 
 Environment = Callable[[Place, Credentials], Mapping[str, str]]
 Command = Callable[[Place], list[str]]
@@ -62,6 +64,37 @@ def _authentik(place: Place) -> list[str]:
         *("--port", str(place.port(seeds.AUTHENTIK_OFFSET))),
         *("--state", str(place.state / "authentik")),
         *("--seed", str(seeds.authentik_file(place))),
+    ]
+
+
+def _stalwart(place: Place) -> list[str]:
+    return [
+        *(sys.executable, "-m", "infrastructure.sandbox.stalwart"),
+        *("--port", str(place.port(seeds.STALWART_OFFSET))),
+        *("--state", str(place.state / "stalwart")),
+        *("--seed", str(seeds.stalwart_file(place))),
+    ]
+
+
+def _ocis(place: Place) -> list[str]:
+    return [
+        *(sys.executable, "-m", "infrastructure.sandbox.ocis"),
+        *("--port", str(place.port(seeds.OCIS_OFFSET))),
+        *("--state", str(place.state / "ocis")),
+        *("--seed", str(seeds.ocis_file(place))),
+    ]
+
+
+def _s3(place: Place) -> list[str]:
+    """SeaweedFS, S3 and what lies under it in one process; telemetry is on unless it is turned off."""
+    folder = place.state / "s3"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [
+        *(str(binaries.weed_binary()), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *("-filer", "-s3", f"-s3.port={place.port(seeds.S3_OFFSET)}", f"-s3.config={seeds.s3_file(place)}"),
+        *(f"-{part}.port={place.port(offset)}" for part, offset in S3_PARTS.items()),
+        *("-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.electionTimeout=1s"),
+        *("-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
     ]
 
 
@@ -125,6 +158,11 @@ def _tenant(place: Place, credentials: Credentials) -> dict[str, str]:
     return {
         "TENANT_AUTHENTIK_URL": place.url(seeds.AUTHENTIK_OFFSET),
         "TENANT_AUTHENTIK_TOKEN": credentials.authentik[seeds.API_TOKEN],
+        "TENANT_AUTHENTIK_SUITE_CLIENT": seeds.SUITE,
+        "TENANT_STALWART_URL": place.url(seeds.STALWART_OFFSET),
+        "TENANT_STALWART_API_KEY": seeds.stalwart_key(credentials),
+        "TENANT_OCIS_URL": place.url(seeds.OCIS_OFFSET),
+        "TENANT_OCIS_TOKEN": credentials.suite["ocis"],
     }
 
 
@@ -141,6 +179,9 @@ def _health(place: Place, _credentials: Credentials) -> dict[str, str]:
         "HEALTH_SERVICES": json.dumps({"gateway": place.url(GATEWAY_OFFSET)} | probed),
         "HEALTH_NATS_MONITOR": place.url(NATS_MONITOR_OFFSET),
         "HEALTH_AUTHENTIK": place.url(seeds.AUTHENTIK_OFFSET),
+        "HEALTH_STALWART": f"127.0.0.1:{place.port(seeds.STALWART_OFFSET)}",
+        "HEALTH_OCIS": place.url(seeds.OCIS_OFFSET),
+        "HEALTH_S3": place.url(seeds.S3_OFFSET),
     }
 
 
@@ -195,6 +236,10 @@ PROCESSES: tuple[Process, ...] = (
         extra_offsets={"monitor": NATS_MONITOR_OFFSET},
     ),
     Process("authentik", seeds.AUTHENTIK_OFFSET, _authentik, _nothing, ready_path="/-/health/ready/"),
+    # Its health pages count against the limit for callers without a name; the stand-in's own do not.
+    Process("stalwart", seeds.STALWART_OFFSET, _stalwart, _nothing, ready_path="/_sandbox/faults"),
+    Process("ocis", seeds.OCIS_OFFSET, _ocis, _nothing, ready_path="/status.php"),
+    Process("s3", seeds.S3_OFFSET, _s3, _nothing, ready_path="/healthz", required=False, extra_offsets=S3_PARTS),
     *SERVICES,
     Process(
         "gateway",

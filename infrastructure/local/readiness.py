@@ -9,6 +9,7 @@ from infrastructure.local.credentials import Credentials
 from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import Place
 from infrastructure.local.processes import MONGOD_OFFSET, NATS_MONITOR_OFFSET, NATS_USERS, Process, nats_url
+from infrastructure.local.seeds import S3_OFFSET
 from infrastructure.local.servers.nats import NatsUser, syncs_always
 
 _TIMEOUT_SECONDS = 2.0
@@ -84,7 +85,20 @@ async def prepare_nats(place: Place, credentials: Credentials) -> None:
         await connection.close()
 
 
-PREPARE: Mapping[str, Prepare] = {"mongod": prepare_mongod, "nats": prepare_nats}
+async def prepare_s3(place: Place, credentials: Credentials) -> None:
+    """Stores an object with a real signature: the health page comes up before writes work."""
+    import aioboto3  # noqa: PLC0415 - a second of the supervisor's start
+    from botocore.config import Config  # noqa: PLC0415
+
+    settings = Config(s3={"addressing_style": "path"}, connect_timeout=1, read_timeout=3, retries={"max_attempts": 0})
+    session = aioboto3.Session(credentials.suite["s3-access"], credentials.suite["s3-secret"], region_name="local")
+    async with session.client("s3", endpoint_url=place.url(S3_OFFSET), config=settings) as s3:
+        with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
+            await s3.create_bucket(Bucket="dezky-readiness")
+        await s3.put_object(Bucket="dezky-readiness", Key="probe", Body=b"ready")
+
+
+PREPARE: Mapping[str, Prepare] = {"mongod": prepare_mongod, "nats": prepare_nats, "s3": prepare_s3}
 
 
 def nats_users(credentials: Credentials) -> list[NatsUser]:

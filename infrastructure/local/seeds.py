@@ -12,7 +12,11 @@ from infrastructure.local.private_files import write_private_json
 SURFACES = ("operator", "portal")
 PLATFORM_ADMINS = "dezky-platform-admins"
 API_TOKEN = "api-token"
+SUITE = "dezky-suite"
 AUTHENTIK_OFFSET = 20
+STALWART_OFFSET = 21
+OCIS_OFFSET = 22
+S3_OFFSET = 33
 GATEWAY_OFFSET = 0
 OPERATOR = "platform operator"
 
@@ -65,9 +69,42 @@ def authentik_file(place: Place) -> Path:
     return place.secrets / "authentik-seed.json"
 
 
+def stalwart_file(place: Place) -> Path:
+    """The seed of the stand-in for Stalwart."""
+    return place.secrets / "stalwart-seed.json"
+
+
+def ocis_file(place: Place) -> Path:
+    """The seed of the stand-in for ownCloud Infinite Scale."""
+    return place.secrets / "ocis-seed.json"
+
+
+def s3_file(place: Place) -> Path:
+    """The identities of the object store."""
+    return place.secrets / "s3.json"
+
+
+def stalwart_key(credentials: Credentials) -> str:
+    """The API key of Stalwart, in the form that it gives its keys."""
+    return f"API_{credentials.suite['stalwart-api']}"
+
+
 def write(place: Place, credentials: Credentials) -> None:
-    """Writes the stand-in's seed anew."""
+    """Writes the seeds of the stand-ins and the object store anew."""
+    suite = credentials.suite
     write_private_json(authentik_file(place), _authentik(place, credentials))
+    stalwart = {
+        "adminUser": "admin@sandbox.example",
+        "adminSecret": suite["stalwart-admin"],
+        "apiKey": stalwart_key(credentials),
+    }
+    write_private_json(stalwart_file(place), stalwart)
+    issuer_of_suite = f"{place.url(AUTHENTIK_OFFSET)}/application/o/{SUITE}/"
+    ocis = {"publicUrl": place.url(OCIS_OFFSET), "tokens": [suite["ocis"]], "issuer": issuer_of_suite}
+    write_private_json(ocis_file(place), ocis)
+    keys = [{"accessKey": suite["s3-access"], "secretKey": suite["s3-secret"]}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    write_private_json(s3_file(place), {"identities": [{"name": "dezky", "credentials": keys, "actions": actions}]})
 
 
 def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
@@ -88,8 +125,18 @@ def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
                 "backchannelLogoutUri": f"{place.url(GATEWAY_OFFSET)}/auth/{surface}/backchannel-logout",
             }
             for surface in SURFACES
+        ]
+        + [
+            {
+                "slug": SUITE,
+                "name": "Dezky suite",
+                "clientId": SUITE,
+                "clientSecret": credentials.authentik[SUITE],
+                "boundGroup": SUITE,
+                "redirectUris": [f"{place.url(OCIS_OFFSET)}/"],
+            }
         ],
-        "groups": [PLATFORM_ADMINS],
+        "groups": [PLATFORM_ADMINS, SUITE],
         "users": [
             {
                 "username": row["username"],

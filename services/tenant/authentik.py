@@ -116,14 +116,14 @@ class Authentik:
     async def account(self, pk: int) -> Account | None:
         """Return one user."""
         try:
-            return _account(await self._call("GET", f"core/users/{pk}/"))
+            return account_from(await self.call("GET", f"core/users/{pk}/"))
         except AuthentikMissing:
             return None
 
     async def accounts(self, *, username: str | None = None, email: str | None = None) -> list[Account]:
         """Return the users with exactly this user name or this address, case included."""
         only = {name: value for name, value in (("username", username), ("email", email)) if value is not None}
-        return [_account(row) for row in await self._list("core/users/", only)]
+        return [account_from(row) for row in await self.rows("core/users/", only)]
 
     async def create_account(self, username: str, name: str, person: str) -> Account:
         """Create a human's account without a credential, marked as made for ``person``.
@@ -139,16 +139,16 @@ class Authentik:
             "is_active": True,
             "attributes": {"dezky": {"person": person}},
         }
-        return _account(await self._call("POST", "core/users/", json=body))
+        return account_from(await self.call("POST", "core/users/", json=body))
 
     async def set_active(self, pk: int, *, active: bool) -> None:
         """Enable or disable an account; disabling ends its sessions."""
-        await self._call("PATCH", f"core/users/{pk}/", json={"is_active": active})
+        await self.call("PATCH", f"core/users/{pk}/", json={"is_active": active})
 
     async def recovery_link(self, pk: int) -> str | None:
         """Return a link with which the user chooses a password, or None if there is no recovery flow."""
         try:
-            answer = await self._call("POST", f"core/users/{pk}/recovery/", json={})
+            answer = await self.call("POST", f"core/users/{pk}/recovery/", json={})
         except AuthentikRejected as refusal:
             if "non_field_errors" in refusal.fields:
                 return None
@@ -160,7 +160,7 @@ class Authentik:
 
     async def set_password(self, pk: int, password: str) -> None:
         """Give the user this password; Authentik applies no policy here."""
-        await self._call("POST", f"core/users/{pk}/set_password/", json={"password": password})
+        await self.call("POST", f"core/users/{pk}/set_password/", json={"password": password})
 
     async def group_id(self, name: str) -> str:
         """Return the id of the group of this name, created if there is none."""
@@ -180,32 +180,33 @@ class Authentik:
 
     async def _membership(self, pk: int, group: str, verb: str) -> None:
         try:
-            await self._call("POST", f"core/groups/{await self.group_id(group)}/{verb}/", json={"pk": pk})
+            await self.call("POST", f"core/groups/{await self.group_id(group)}/{verb}/", json={"pk": pk})
         except AuthentikMissing:
             # Either is gone. A group that was removed and made again has another id.
             self._group_ids.pop(group, None)
-            await self._call("POST", f"core/groups/{await self.group_id(group)}/{verb}/", json={"pk": pk})
+            await self.call("POST", f"core/groups/{await self.group_id(group)}/{verb}/", json={"pk": pk})
 
     async def _find_group(self, name: str) -> str | None:
-        rows = await self._list("core/groups/", {"name": name, "include_users": "false"})
+        rows = await self.rows("core/groups/", {"name": name, "include_users": "false"})
         groups = [_parsed(_Group, row) for row in rows]
         return next((group.pk for group in groups if group.name == name), None)
 
     async def _create_group(self, name: str) -> str:
         try:
-            return _parsed(_Group, await self._call("POST", "core/groups/", json={"name": name})).pk
+            return _parsed(_Group, await self.call("POST", "core/groups/", json={"name": name})).pk
         except AuthentikRejected:
             made_meanwhile = await self._find_group(name)
             if made_meanwhile is None:
                 raise
             return made_meanwhile
 
-    async def _list(self, path: str, only: dict[str, str]) -> list[Any]:
+    async def rows(self, path: str, only: dict[str, str]) -> list[Any]:
+        """Return all rows of a list, page after page."""
         found: list[Any] = []
         page = 1
         for _ in range(MAX_PAGES):
             query = {**only, "page": str(page), "page_size": str(PAGE_SIZE)}
-            answer = await self._call("GET", path, params=query)
+            answer = await self.call("GET", path, params=query)
             try:
                 found += answer["results"]
                 page = answer["pagination"]["next"]
@@ -215,7 +216,12 @@ class Authentik:
                 return found
         raise AuthentikAway(f"more than {MAX_PAGES} pages match an exact filter")
 
-    async def _call(self, method: str, path: str, **more: Any) -> Any:
+    async def call(self, method: str, path: str, **more: Any) -> Any:
+        """Return the JSON of an answer to a call below ``/api/v3/``, or None if it has no body.
+
+        Raises:
+            AuthentikError: one of its kinds.
+        """
         try:
             answer = await self._http.request(method, path, **more)
         except RemoteUnavailable as error:
@@ -272,7 +278,8 @@ def _parsed(model: type[M], row: Any) -> M:
         raise AuthentikAway(f"its answer is no {model.__name__.strip('_').lower()}") from error
 
 
-def _account(row: Any) -> Account:
+def account_from(row: Any) -> Account:
+    """Parse a user as the API shows it."""
     user = _parsed(_User, row)
     mark = user.attributes.get("dezky")
     person = mark.get("person") if isinstance(mark, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -19,9 +18,11 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
+from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
+from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
-from services.tenant.service import TenantService
+from services.tenant.service import Projections, TenantService
 from services.tenant.settings import TenantSettings
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer
@@ -53,8 +54,11 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
+    provisioning = wire_provisioning(platform, settings, tenants, authentik)
     deps = Deps(
-        tenants=TenantService(tenants, partners, prices, transactions, outbox, clock),
+        tenants=TenantService(
+            tenants, Projections(partners, prices), provisioning.intents, transactions, outbox, clock
+        ),
         directory=people.directory,
         people=people.people,
         invites=people.invites,
@@ -62,27 +66,18 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
     )
 
-    async def seed_people() -> None:
-        if settings.seed_file is not None:
-            await people.seed.run(settings.seed_file)
-        await asyncio.Event().wait()
-
-    async def keep_authentik() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            if authentik is not None:
-                await authentik.close()
-
-    tasks: list[Task] = [seed_people, consumer.run, catalog.run, keep_authentik]
+    tasks: list[Task] = [consumer.run, catalog.run]
     if people.worker is not None:
         tasks.append(people.worker.run)
+    if provisioning.worker is not None:
+        tasks.append(provisioning.worker.run)
     return create_app(
         platform,
         deps,
         [router, people_router, internal],
-        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES},
+        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
+        closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from services.tenant.models import Tenant
 from services.tenant.repository import TenantFilter
 from services.tenant.schemas import (
     CreateTenant,
@@ -18,15 +17,16 @@ from services.tenant.schemas import (
     full_view,
     view_of,
 )
-from services.tenant.service import TenantService
+from services.tenant.service import Seen, TenantService
 from shared.app import Claimed, answer, send
+from shared.bodies import StrictRoute
 from shared.contracts.tenant import TenantStatus
 from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import AnyPerson, Operator, PartnerPerson
 
-router = APIRouter(prefix="/api", tags=["tenants"])
+router = APIRouter(prefix="/api", tags=["tenants"], route_class=StrictRoute)
 
 
 async def _service(request: Request) -> TenantService:
@@ -37,12 +37,17 @@ async def _service(request: Request) -> TenantService:
 Tenants = Annotated[TenantService, Depends(_service)]
 
 
-def _created(tenant: Tenant) -> Answer:
-    return answer(full_view(tenant), 201, version=tenant.version, location=f"/api/tenants/{tenant.slug}")
+def _created(seen: Seen) -> Answer:
+    tenant = seen.tenant
+    return answer(full_view(seen), 201, version=tenant.version, location=f"/api/tenants/{tenant.slug}")
 
 
-def _current(tenant: Tenant) -> Answer:
-    return answer(full_view(tenant), version=tenant.version)
+def _current(seen: Seen) -> Answer:
+    return answer(full_view(seen), version=seen.tenant.version)
+
+
+def _accepted(seen: Seen) -> Answer:
+    return answer(full_view(seen), 202, version=seen.tenant.version)
 
 
 @router.post("/tenants", status_code=201, response_model=TenantView)
@@ -66,7 +71,7 @@ async def list_tenants(
     """List the tenants that the caller may see, by slug."""
     only = TenantFilter(status=status, plan=plan, partner=partner, q=q)
     page = await tenants.page(caller, only, limit, cursor)
-    items = [view_of(tenant, caller) for tenant in page.items]
+    items = [view_of(seen, caller) for seen in page.items]
     reply = answer({"items": items, "next": page.next, "counts": await tenants.counts(caller)})
     reply.headers.update(link_to(str(request.url), page.next))
     return send(reply)
@@ -75,8 +80,8 @@ async def list_tenants(
 @router.get("/tenants/{slug}", response_model=TenantView | TenantSummary)
 async def read_tenant(slug: str, caller: AnyPerson, tenants: Tenants) -> Response:
     """Read one tenant."""
-    tenant = await tenants.read(caller, slug)
-    return send(answer(view_of(tenant, caller), version=tenant.version))
+    seen = await tenants.read(caller, slug)
+    return send(answer(view_of(seen, caller), version=seen.tenant.version))
 
 
 @router.patch("/tenants/{slug}", response_model=TenantView)
@@ -92,8 +97,8 @@ async def suspend_tenant(
     slug: str, body: SuspendTenant, caller: Operator, tenants: Tenants, expected: ExpectedVersion, claim: Claimed
 ) -> Response:
     """Suspend a tenant: its people can no longer use the suite; mail keeps arriving."""
-    tenant = await tenants.suspend(caller, slug, body.reason, expected, claim.answering(_current))
-    return send(_current(tenant))
+    seen = await tenants.suspend(caller, slug, body.reason, expected, claim.answering(_current))
+    return send(_current(seen))
 
 
 @router.post("/tenants/{slug}/resume", response_model=TenantView)
@@ -102,3 +107,9 @@ async def resume_tenant(
 ) -> Response:
     """Resume a suspended tenant."""
     return send(_current(await tenants.resume(caller, slug, expected, claim.answering(_current))))
+
+
+@router.post("/tenants/{slug}/reconcile", status_code=202, response_model=TenantView)
+async def reconcile_tenant(slug: str, caller: Operator, tenants: Tenants, claim: Claimed) -> Response:
+    """Compare a tenant with every integration now; the answer does not wait for it."""
+    return send(_accepted(await tenants.reconcile(caller, slug, claim.answering(_accepted))))

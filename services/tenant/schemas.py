@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from services.tenant.models import MAX_DOMAINS, MAX_SEATS, Tenant, one_primary
-from services.tenant.service import NewTenant, is_plain_member
+from services.tenant.models import MAX_DOMAINS, MAX_SEATS, one_primary
+from services.tenant.provisioning.models import Condition
+from services.tenant.service import NewTenant, Seen, is_plain_member
 from shared.auth import Person
 from shared.clock import rfc3339
-from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantStatus
+from shared.contracts.tenant import BillingContact, ConditionStatus, Cycle, DomainState, Integration, TenantStatus
 from shared.domains import parse_domain
 from shared.errors import Invalid
 from shared.schemas import Email, Input, Prose, Text, Timestamp, View
@@ -121,6 +122,16 @@ class BillingView(View):
     address: str | None
 
 
+class ConditionView(View):
+    """How far one integration agrees; ``at``: since when the status is what it is."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+    at: Timestamp
+    observed_generation: int
+
+
 class TenantSummary(View):
     """What a plain member sees."""
 
@@ -148,6 +159,7 @@ class TenantView(View):
     created_at: Timestamp
     updated_at: Timestamp
     version: int
+    provisioning: dict[Integration, ConditionView]
 
 
 class TenantList(View):
@@ -158,19 +170,21 @@ class TenantList(View):
     counts: dict[str, int]
 
 
-def view_of(tenant: Tenant, reader: Person) -> dict[str, Any]:
+def view_of(seen: Seen, reader: Person) -> dict[str, Any]:
     """Return what ``reader`` may see of a tenant in their scope, as JSON."""
+    tenant = seen.tenant
     if is_plain_member(reader, tenant):
         return {"slug": tenant.slug, "name": tenant.name, "plan": tenant.plan, "status": tenant.status}
-    return full_view(tenant)
+    return full_view(seen)
 
 
-def full_view(tenant: Tenant) -> dict[str, Any]:
+def full_view(seen: Seen) -> dict[str, Any]:
     """Return all of a tenant as the members of ``TenantView``.
 
     A page of a hundred of them is rendered as it is: a model each, checked and taken apart again, costs more than
     reading them from the database.
     """
+    tenant = seen.tenant
     billing = tenant.billing
     return {
         "id": tenant.id,
@@ -188,4 +202,15 @@ def full_view(tenant: Tenant) -> dict[str, Any]:
         "createdAt": rfc3339(tenant.created_at),
         "updatedAt": rfc3339(tenant.updated_at),
         "version": tenant.version,
+        "provisioning": {name: _condition(condition) for name, condition in seen.conditions.items()},
+    }
+
+
+def _condition(condition: Condition) -> dict[str, Any]:
+    return {
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "at": rfc3339(condition.at),
+        "observedGeneration": condition.observed_generation,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.tenant.models import Tenant, changes_between, state_of
@@ -129,7 +129,7 @@ class TenantService:
 
         return await self._transactions.run(body, claim)
 
-    async def read(self, caller: Person, slug: str) -> Tenant:
+    async def read(self, caller: Person, slug: str) -> Seen:
         """Return a tenant within the caller's scope.
 
         Raises:
@@ -141,11 +141,13 @@ class TenantService:
             raise NotFound
         if tenant.status == "suspended" and is_plain_member(caller, tenant):
             raise TenantSuspendedForMembers("ask an administrator of your organisation")
-        return tenant
+        return await self._seen(tenant)
 
-    async def page(self, caller: Person, only: TenantFilter, limit: int, cursor: str | None) -> Page[Tenant]:
+    async def page(self, caller: Person, only: TenantFilter, limit: int, cursor: str | None) -> Page[Seen]:
         """Return a page of the tenants within the caller's scope, by slug."""
-        return await self._tenants.page(scope=Scope.of(caller), only=only, limit=limit, cursor=cursor)
+        page = await self._tenants.page(scope=Scope.of(caller), only=only, limit=limit, cursor=cursor)
+        conditions = await self._intents.conditions(page.items)
+        return Page([Seen(tenant, conditions[tenant.id]) for tenant in page.items], page.next)
 
     async def counts(self, caller: Person) -> dict[str, int]:
         """Return the number of tenants per status within the caller's scope, at most five seconds old."""
@@ -158,7 +160,7 @@ class TenantService:
             self._counts[scope] = known
         return known[1]
 
-    async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Tenant:
+    async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Seen:
         """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.
 
         Raises:
@@ -176,7 +178,7 @@ class TenantService:
 
     async def suspend(
         self, caller: Person, slug: str, reason: str, expected: int | None, claim: IdempotencyClaim
-    ) -> Tenant:
+    ) -> Seen:
         """Suspend a tenant; suspending twice is a no-op."""
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
@@ -186,13 +188,34 @@ class TenantService:
             slug, expected, claim, lambda tenant: tenant.suspend(reason, self._clock.now()), event
         )
 
-    async def resume(self, caller: Person, slug: str, expected: int | None, claim: IdempotencyClaim) -> Tenant:
+    async def resume(self, caller: Person, slug: str, expected: int | None, claim: IdempotencyClaim) -> Seen:
         """Resume a suspended tenant; resuming twice is a no-op."""
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
             return TenantResumed(**about(actor_of(caller), before, after))
 
         return await self._change(slug, expected, claim, lambda tenant: tenant.resume(self._clock.now()), event)
+
+    async def reconcile(self, caller: Person, slug: str, claim: IdempotencyClaim) -> Seen:
+        """Ask for a comparison with every integration now, whatever failed before.
+
+        Raises:
+            NotFound
+        """
+
+        async def body(tx: Transaction) -> Seen:
+            tenant = await self._tenants.find(scope=EVERYTHING, slug=slug, tx=tx)
+            if tenant is None:
+                raise NotFound
+            asked = TenantReconcileRequested(actor=actor_of(caller), resource=resource_of(tenant))
+            await self._intents.want(tenant, tx)
+            await self._outbox.add(tx, asked)
+            return await self._seen(tenant, tx)
+
+        return await self._transactions.run(body, claim)
+
+    async def _seen(self, tenant: Tenant, tx: Transaction | None = None) -> Seen:
+        return Seen(tenant, (await self._intents.conditions([tenant], tx))[tenant.id])
 
     async def _change(
         self,
@@ -202,10 +225,10 @@ class TenantService:
         transition: Callable[[Tenant], Tenant],
         event: Callable[[Tenant, Tenant], TenantEvent],
         scope: Scope = EVERYTHING,
-    ) -> Tenant:
+    ) -> Seen:
         """Apply a pure transition to the current state; what changes nothing writes nothing."""
 
-        async def body(tx: Transaction) -> Tenant:
+        async def body(tx: Transaction) -> Seen:
             before = await self._tenants.find(scope=scope, slug=slug, tx=tx)
             if before is None:
                 raise NotFound
@@ -217,7 +240,8 @@ class TenantService:
                     await self._prices.require(after.plan, after.cycle, after.currency, tx)
                 await self._tenants.save(before, after, tx)
                 await self._outbox.add(tx, event(before, after))
-            return after
+                await self._intents.want(after, tx)
+            return await self._seen(after, tx)
 
         return await self._transactions.run(body, claim)
 
@@ -241,16 +265,22 @@ def is_plain_member(person: Person, tenant: Tenant) -> bool:
     return person.tenants.get(tenant.slug) == "member"
 
 
+def resource_of(tenant: Tenant) -> Resource:
+    """Return the tenant as what something was done to."""
+    return Resource(
+        type="tenant",
+        id=tenant.slug,
+        name=tenant.name,
+        tenant_slug=tenant.slug,
+        partner_slug=tenant.partner,
+    )
+
+
 def about(actor: Actor, before: Tenant | None, after: Tenant) -> dict[str, object]:
+    """Return the members that all events of a tenant's life share."""
     return {
         "actor": actor,
-        "resource": Resource(
-            type="tenant",
-            id=after.slug,
-            name=after.name,
-            tenant_slug=after.slug,
-            partner_slug=after.partner,
-        ),
+        "resource": resource_of(after),
         "version": after.version,
         "state": state_of(after),
         "changes": changes_between(before, after),

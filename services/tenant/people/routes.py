@@ -37,14 +37,15 @@ from services.tenant.people.schemas import (
 from services.tenant.people.service import Known, PeopleService
 from shared import context
 from shared.app import Claimed, answer, send
+from shared.bodies import StrictRoute
 from shared.errors import DomainError, render
 from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import AnyPerson, Operator, from_services
 
-router = APIRouter(prefix="/api", tags=["people"])
-internal = APIRouter(prefix="/internal", include_in_schema=False)
+router = APIRouter(prefix="/api", tags=["people"], route_class=StrictRoute)
+internal = APIRouter(prefix="/internal", include_in_schema=False, route_class=StrictRoute)
 
 
 class Deps(Protocol):

@@ -14,7 +14,6 @@ from services.tenant.people.records import Records
 from services.tenant.people.repository import PeopleRepository
 from services.tenant.people.resends import Resends
 from services.tenant.people.roles import Roles
-from services.tenant.people.seed import SeedPeople
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import TaskRepository
 from services.tenant.people.tasks.worker import TaskWorker
@@ -31,7 +30,6 @@ class People:
     invites: Invites
     resends: Resends
     roles: Roles
-    seed: SeedPeople
     worker: TaskWorker | None
 
 
@@ -64,6 +62,5 @@ def wire_people(
         invites=invites,
         resends=Resends(records, access, onboarding),
         roles=Roles(records, access, tenants),
-        seed=SeedPeople(repository, mongo.transactions, outbox, clock),
         worker=worker,
     )

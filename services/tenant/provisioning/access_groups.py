@@ -1,0 +1,112 @@
+"""Groups of Authentik that open the suite, and who is in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from services.tenant.authentik import (
+    Account,
+    Authentik,
+    AuthentikAway,
+    AuthentikMissing,
+    AuthentikRejected,
+    account_from,
+)
+from services.tenant.provisioning.remote import NameTaken
+
+TENANT_ID = "dezky_tenant_id"
+ID_OF_NONE = ""
+
+
+class _Group(BaseModel):
+    pk: str
+    name: str
+    is_superuser: bool = False
+    attributes: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessGroups:
+    """Looks up, makes and fills groups; a group is addressed by its UUID, because a name may be given anew."""
+
+    authentik: Authentik
+
+    async def ensure(self, name: str, tenant_id: str = ID_OF_NONE) -> str:
+        """Return the UUID of the group of this name, made or marked as the tenant's if it is not yet.
+
+        Raises:
+            NameTaken: it belongs to another tenant, or makes its members administrators of Authentik.
+            AuthentikError: try again later.
+        """
+        group = await self._find(name) or await self._create(name, tenant_id)
+        if group.is_superuser:
+            raise NameTaken(f"the group {name} makes administrators of Authentik: rename it there")
+        owner = group.attributes.get(TENANT_ID, ID_OF_NONE)
+        if owner not in {ID_OF_NONE, tenant_id}:
+            raise NameTaken(f"the group {name} is marked as that of another tenant: rename it there")
+        if owner != tenant_id:
+            # Attributes are replaced whole.
+            attributes = {**group.attributes, TENANT_ID: tenant_id}
+            await self.authentik.call("PATCH", f"core/groups/{group.pk}/", json={"attributes": attributes})
+        return group.pk
+
+    async def members(self, group: str) -> list[Account]:
+        """Return whoever is in a group."""
+        only = {"groups_by_pk": group, "include_groups": "false"}
+        return [account_from(row) for row in await self.authentik.rows("core/users/", only)]
+
+    async def put(self, account: Account, group: str, *, inside: bool) -> bool:
+        """Put an account into a group or out of it; True if it was otherwise."""
+        if (group in account.groups) == inside:
+            return False
+        verb = "add_user" if inside else "remove_user"
+        await self.authentik.call("POST", f"core/groups/{group}/{verb}/", json={"pk": account.pk})
+        return True
+
+    async def _find(self, name: str) -> _Group | None:
+        rows = await self.authentik.rows("core/groups/", {"name": name, "include_users": "false"})
+        return next((group for group in map(_group, rows) if group.name == name), None)
+
+    async def _create(self, name: str, tenant_id: str) -> _Group:
+        body = {"name": name, "attributes": {TENANT_ID: tenant_id} if tenant_id else {}}
+        try:
+            return _group(await self.authentik.call("POST", "core/groups/", json=body))
+        except AuthentikRejected:
+            made_meanwhile = await self._find(name)
+            if made_meanwhile is None:
+                raise
+            return made_meanwhile
+
+
+async def account_named(authentik: Authentik, username: str) -> Account | None:
+    """Return the account of exactly this user name."""
+    found = await authentik.accounts(username=username)
+    return found[0] if found else None
+
+
+async def ensure_key(authentik: Authentik, identifier: str, user: int) -> str:
+    """Return the key of the user's app password of this name, made if there is none; it is kept at Authentik only."""
+    try:
+        return await _key(authentik, identifier)
+    except AuthentikMissing:
+        body = {"identifier": identifier, "intent": "app_password", "user": user, "expiring": False}
+        await authentik.call("POST", "core/tokens/", json=body)
+        return await _key(authentik, identifier)
+
+
+async def _key(authentik: Authentik, identifier: str) -> str:
+    answer = await authentik.call("GET", f"core/tokens/{identifier}/view_key/")
+    key = answer.get("key") if isinstance(answer, dict) else None
+    if not isinstance(key, str):
+        raise AuthentikAway("its answer holds no key")
+    return key
+
+
+def _group(row: Any) -> _Group:
+    try:
+        return _Group.model_validate(row)
+    except ValidationError as error:
+        raise AuthentikAway("its answer is no group") from error

@@ -1,0 +1,139 @@
+"""Compares one tenant with every integration and makes these agree: level-triggered, so it can begin anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+
+from services.tenant.provisioning.desires import Desires
+from services.tenant.provisioning.ledger import Ledger
+from services.tenant.provisioning.models import Desired, Finding
+from services.tenant.provisioning.remote import Backend, Memo, finding_of
+from services.tenant.provisioning.repository import Row
+from shared.contracts.tenant import Integration
+from shared.leases import Lease, LeaseLost
+from shared.mongo import is_unavailable
+from shared.tasks import end_tasks
+
+log = structlog.get_logger()
+
+LEASE = timedelta(seconds=10)
+ATTEMPT_SECONDS = 60.0
+"""A tenant too large for one attempt is finished by the next: what was done stays done."""
+CHANGED_PAUSE = timedelta(seconds=0.1)
+
+_comparisons = Counter("dezky_provisioning_total", "Comparisons with an integration", ["integration", "status"])
+
+
+class Reconciler:
+    """``leases`` gives this replica's lease on a tenant: one replica at a time works on one."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        desires: Desires,
+        backends: Mapping[Integration, Backend],
+        leases: Callable[[str], Lease],
+    ) -> None:
+        self._ledger = ledger
+        self._desires = desires
+        self._backends = backends
+        self._leases = leases
+
+    async def reconcile(self, tenant_id: str) -> bool:
+        """Do one comparison; False if another replica has the tenant.
+
+        Raises:
+            one of DATABASE_UNAVAILABLE
+        """
+        lease = self._leases(f"provisioning/{tenant_id}")
+        if not await lease.acquire() or lease.token is None:
+            return False
+        try:
+            await _while_held(lease, self._compare(tenant_id, lease.token))
+        except LeaseLost:
+            return False
+        finally:
+            await lease.release()
+        return True
+
+    async def _compare(self, tenant_id: str, token: int) -> None:
+        row = await self._ledger.rows.take(tenant_id, token)
+        desired = await self._desires.of_tenant(row.slug)
+        if desired is None:
+            await self._ledger.rows.postpone(tenant_id, token, self._ledger.resync)
+            return
+        findings = await self._look_everywhere(desired, row, token)
+        # A person is in several tenants: what two comparisons at once did to them is right only if neither
+        # worked from what is no longer so.
+        if await self._desires.of_tenant(row.slug) != desired:
+            await self._ledger.rows.postpone(tenant_id, token, CHANGED_PAUSE)
+            return
+        await self._ledger.settle(row, token, desired, findings)
+
+    async def _look_everywhere(self, desired: Desired, row: Row, token: int) -> dict[Integration, Finding]:
+        """Look at all integrations at once; one that raises ends the others: nothing goes on without a lease."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                looks = {
+                    name: group.create_task(self._look(name, backend, desired, row, token))
+                    for name, backend in self._backends.items()
+                }
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return {name: look.result() for name, look in looks.items()}
+
+    async def _look(self, name: Integration, backend: Backend, desired: Desired, row: Row, token: int) -> Finding:
+        save = partial(self._ledger.rows.remember, row.tenant_id, token, name)
+        memo = Memo(row.memos.get(name, {}), save)
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                finding = await backend.reconcile(desired, memo)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            finding = _judge(error, name, desired)
+        _comparisons.labels(name, finding.status).inc()
+        if finding.status != "ready":
+            log.warning("provisioning.not_ready", tenant=desired.slug, integration=name, reason=finding.reason)
+        return finding
+
+
+def _judge(error: Exception, name: Integration, desired: Desired) -> Finding:
+    """One integration that is not understood must not keep the others from being compared."""
+    try:
+        return finding_of(error)
+    except Exception:
+        log.exception("provisioning.failed", tenant=desired.slug, integration=name)
+        return Finding("pending", "InternalError", "an error of ours; it is in the log")
+
+
+async def _while_held(lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work``, renewing the lease; end it as soon as the lease cannot be renewed.
+
+    Raises:
+        LeaseLost: it passed to another replica. Otherwise what ``work`` raises.
+    """
+    working = asyncio.create_task(work)
+    beating = asyncio.create_task(_renew(lease))
+    try:
+        await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = working.done()
+        await end_tasks([task for task in (working, beating) if not task.done()])
+    (working if done else beating).result()
+
+
+async def _renew(lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(LEASE.total_seconds() / 3)
+        if not await lease.acquire():
+            raise LeaseLost("the lease has passed to another replica")

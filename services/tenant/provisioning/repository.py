@@ -1,0 +1,190 @@
+"""Conditions, foreign ids and the queue of tenants to compare: the collection ``provisioning``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+import structlog
+from pymongo import ReturnDocument
+from pymongo.errors import PyMongoError
+
+from services.tenant.models import Tenant
+from services.tenant.provisioning.models import Condition
+from shared.contracts.tenant import Integration
+from shared.leases import LeaseLost
+from shared.mongo import Document, Index, Mongo, Transaction
+
+log = structlog.get_logger()
+
+INDEXES: Mapping[str, Sequence[Index]] = {
+    "provisioning": [
+        Index([("slug", 1)], {"unique": True}),
+        Index([("next_at", 1)]),
+        Index([("people", 1)]),
+    ],
+}
+_CHANGED_PEOPLE: Document = {
+    "ns.coll": "people",
+    # Being seen is no change: only what counts as a version is.
+    "$or": [{"operationType": {"$ne": "update"}}, {"updateDescription.updatedFields.version": {"$exists": True}}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known about one tenant.
+
+    Attributes:
+        version: counts the changes of conditions that others were told.
+        wanted: counts how often a comparison was asked for.
+        memos: by integration, what its part remembers.
+    """
+
+    tenant_id: str
+    slug: str
+    version: int = 0
+    wanted: int = 0
+    attempts: int = 0
+    conditions: dict[Integration, Condition] = field(default_factory=dict)
+    memos: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class ProvisioningRepository:
+    """A row per tenant. Whoever works on a tenant writes under the fencing token of its lease."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["provisioning"]
+        self._db = mongo.db
+
+    async def want(self, tenant: Tenant, tx: Transaction | None = None) -> None:
+        """Ask for a comparison now, whatever failed before."""
+        await self._rows.update_one(
+            {"_id": tenant.id},
+            [{"$set": {"slug": tenant.slug, "attempts": 0, **_WANTED}}],
+            upsert=True,
+            session=tx,
+        )
+
+    async def want_for(self, person: str, slugs: Collection[str]) -> None:
+        """Ask for a comparison of the tenants in which a person is, and of those in which they were last seen."""
+        query = {"$or": [{"people": person}, {"slug": {"$in": list(slugs)}}]}
+        await self._rows.update_many(query, [{"$set": _WANTED}])
+
+    async def want_all_missing(self, limit: int = 1_000) -> int:
+        """Make rows for tenants that have none: those from before any integration was configured."""
+        lookup = {"from": "provisioning", "localField": "_id", "foreignField": "_id", "as": "row"}
+        pipeline: list[Document] = [
+            {"$lookup": lookup},
+            {"$match": {"row": {"$size": 0}}},
+            {"$project": {"slug": 1}},
+            {"$limit": limit},
+        ]
+        count = 0
+        async for known in await self._db["tenants"].aggregate(pipeline):
+            change: list[Document] = [{"$set": {"slug": known["slug"], "attempts": 0, **_WANTED}}]
+            await self._rows.update_one({"_id": known["_id"]}, change, upsert=True)
+            count += 1
+        return count
+
+    async def find(self, tenant_ids: Collection[str], tx: Transaction | None = None) -> dict[str, Row]:
+        """Return the rows that there are, by tenant id; without memos."""
+        rows = self._rows.find({"_id": {"$in": list(tenant_ids)}}, {"memos": 0, "people": 0}, session=tx)
+        return {row["_id"]: _from(row) async for row in rows}
+
+    async def due(self, limit: int, besides: Collection[str]) -> list[str]:
+        """Return ids of tenants whose time has come, the longest due first."""
+        query = {"$expr": {"$lte": ["$next_at", "$$NOW"]}, "_id": {"$nin": list(besides)}}
+        found = self._rows.find(query, {"_id": 1}).sort("next_at", 1).limit(limit)
+        return [row["_id"] async for row in found]
+
+    async def take(self, tenant_id: str, token: int) -> Row:
+        """Return the row, closed to every holder of an older lease from now on.
+
+        Raises:
+            LeaseLost: a newer holder was here.
+        """
+        older = {"$or": [{"fence": {"$lte": token}}, {"fence": {"$exists": False}}]}
+        row = await self._rows.find_one_and_update(
+            {"_id": tenant_id, **older}, {"$set": {"fence": token}}, return_document=ReturnDocument.AFTER
+        )
+        return _from(_held(row))
+
+    async def remember(self, tenant_id: str, token: int, integration: str, memo: dict[str, Any]) -> None:
+        """Keep what an integration's part must not forget.
+
+        Raises:
+            LeaseLost: another replica works on this tenant now.
+        """
+        change = {"$set": {f"memos.{integration}": memo}}
+        result = await self._rows.update_one({"_id": tenant_id, "fence": token}, change)
+        _held(result.matched_count or None)
+
+    async def settle(self, row: Row, token: int, people: Sequence[str], delay: timedelta, tx: Transaction) -> None:
+        """Keep the conditions of ``row``; look again after ``delay``, or at once if that was asked for meanwhile.
+
+        Raises:
+            LeaseLost: another replica works on this tenant now.
+        """
+        change: Document = {
+            "version": row.version,
+            "attempts": row.attempts,
+            "conditions": {"$literal": {name: asdict(condition) for name, condition in row.conditions.items()}},
+            "people": {"$literal": list(people)},
+            "next_at": {"$cond": [{"$eq": ["$wanted", row.wanted]}, _from_now(delay), "$$NOW"]},
+        }
+        result = await self._rows.update_one({"_id": row.tenant_id, "fence": token}, [{"$set": change}], session=tx)
+        _held(result.matched_count or None)
+
+    async def postpone(self, tenant_id: str, token: int, delay: timedelta) -> None:
+        """Look again after ``delay``, without a word about how it is."""
+        change: list[Document] = [{"$set": {"next_at": _from_now(delay)}}]
+        await self._rows.update_one({"_id": tenant_id, "fence": token}, change)
+
+    async def changes(self) -> AsyncIterator[tuple[str, list[str]] | None]:
+        """Yield who changed and the slugs of their tenants, and None for a change of a tenant; ends with the stream."""
+        interesting = [{"$match": {"$or": [_CHANGED_PEOPLE, {"ns.coll": "tenants"}]}}]
+        try:
+            async with await self._db.watch(interesting, full_document="updateLookup") as stream:
+                async for change in stream:
+                    if change["ns"]["coll"] == "tenants":
+                        yield None
+                    else:
+                        slugs = (change.get("fullDocument") or {}).get("tenant_slugs", [])
+                        yield change["documentKey"]["_id"], slugs
+        except PyMongoError as error:
+            log.warning("provisioning.watch_lost", error=type(error).__name__)
+
+
+_WANTED: Document = {"wanted": {"$add": [{"$ifNull": ["$wanted", 0]}, 1]}, "next_at": "$$NOW"}
+
+
+def jittered(resync: timedelta) -> timedelta:
+    """Return about as long, so that what was made together is not compared together for ever."""
+    return resync * (0.9 + 0.2 * random.random())  # noqa: S311 - jitter
+
+
+def _held(found: Any) -> Any:
+    if found is None:
+        raise LeaseLost("another replica works on this tenant now")
+    return found
+
+
+def _from_now(delay: timedelta) -> Document:
+    return {"$add": ["$$NOW", int(delay.total_seconds() * 1000)]}
+
+
+def _from(row: Document) -> Row:
+    kept = row.get("conditions", {})
+    return Row(
+        tenant_id=row["_id"],
+        slug=row["slug"],
+        version=row.get("version", 0),
+        wanted=row.get("wanted", 0),
+        attempts=row.get("attempts", 0),
+        conditions={cast(Integration, name): Condition(**condition) for name, condition in kept.items()},
+        memos=row.get("memos", {}),
+    )

@@ -1,0 +1,1 @@
+"""The access table of docs/access.md, held against the running platform."""
