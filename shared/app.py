@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from shared import context, logs
 from shared.actors import actor_of
 from shared.auth import InternalTokenIssuer, InternalTokenVerifier, Person
-from shared.bodies import Unreadable
+from shared.bodies import unreadable
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.contracts.access import BY_SERVICE
@@ -290,9 +290,9 @@ def _response(_: Request, error: DomainError) -> Response:
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Response:
+    if (reason := unreadable(request)) is not None:
+        return _response(request, MalformedRequest(f"the body cannot be read: {reason}"))
     problems = error.errors()
-    for unreadable in (p["input"] for p in problems if isinstance(p.get("input"), Unreadable)):
-        return _response(request, MalformedRequest(f"the body cannot be read: {unreadable.reason}"))
     fields = [
         FieldError(".".join(str(part) for part in p["loc"][1:]) or str(p["loc"][0]), p["type"], p["msg"])
         for p in problems[:20]

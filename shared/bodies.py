@@ -1,14 +1,13 @@
 """Reading request bodies: after the caller has been let in, and with one meaning for every byte string.
 
 FastAPI parses a body before it resolves a route's dependencies, so that whoever sends broken JSON would be told so
-before being told that the operation is not theirs. Here a body that cannot be read becomes a value that no schema
-accepts: the dependencies, authorisation among them, speak first.
+before being told that the operation is not theirs. Here a body that cannot be read is passed on as the bytes that it
+is, which no schema accepts: the dependencies, authorisation among them, speak first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,21 +15,25 @@ from fastapi.routing import APIRoute
 
 from shared.strict_json import StrictError, parse_object
 
+_UNREADABLE = "dezky.unreadable_body"
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Stands for a body that could not be read; ``reason`` never quotes it."""
 
-    reason: str
+def unreadable(request: Request) -> str | None:
+    """Return why the body of a request could not be read, or None; the reason never quotes it."""
+    reason: str | None = request.scope.get(_UNREADABLE)
+    return reason
 
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        """Return the object in the body, or ``Unreadable`` where lenient readers would disagree about it."""
+        """Return the object in the body, or the bytes where lenient readers would disagree about them."""
+        body = await self.body()
         try:
-            return parse_object(await self.body())
+            return parse_object(body)
         except StrictError as error:
-            return Unreadable(str(error))
+            self.scope[_UNREADABLE] = str(error)
+            # Of a type of Python's own: FastAPI lets pydantic read the attributes of any other object as members.
+            return body
 
 
 class StrictRoute(APIRoute):

@@ -32,6 +32,7 @@ class Process:
         required: `up` waits for it, and `status` fails without it.
         needs: whose absence it cannot work through. It starts beside them all the same, and waits by itself;
             it is stopped before them.
+        grace_seconds: from SIGTERM to SIGKILL.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Process:
     ready_offset: int | None = None
     required: bool = True
     needs: tuple[str, ...] = ()
+    grace_seconds: float = 15.0
     extra_offsets: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -239,7 +241,17 @@ PROCESSES: tuple[Process, ...] = (
     # Its health pages count against the limit for callers without a name; the stand-in's own do not.
     Process("stalwart", seeds.STALWART_OFFSET, _stalwart, _nothing, ready_path="/_sandbox/faults"),
     Process("ocis", seeds.OCIS_OFFSET, _ocis, _nothing, ready_path="/status.php"),
-    Process("s3", seeds.S3_OFFSET, _s3, _nothing, ready_path="/healthz", required=False, extra_offsets=S3_PARTS),
+    Process(
+        "s3",
+        seeds.S3_OFFSET,
+        _s3,
+        _nothing,
+        ready_path="/healthz",
+        required=False,
+        extra_offsets=S3_PARTS,
+        # It lingers for 15 s, and has synced what it acknowledged: a SIGKILL loses nothing.
+        grace_seconds=1.0,
+    ),
     *SERVICES,
     Process(
         "gateway",

@@ -23,7 +23,6 @@ log = logging.getLogger("supervisor")
 
 STARTING_POLL_SECONDS = 0.1
 STEADY_POLL_SECONDS = 2.0
-GRACE_SECONDS = 15.0
 _LOG_LIMIT_BYTES = 20 * 1024 * 1024
 
 
@@ -125,10 +124,10 @@ class Child:
             with suppress(ProcessLookupError):
                 running.terminate()
             try:
-                async with asyncio.timeout(GRACE_SECONDS):
+                async with asyncio.timeout(self.process.grace_seconds):
                     await running.wait()
             except TimeoutError:
-                log.warning("process.killed name=%s after=%.0fs", self.process.name, GRACE_SECONDS)
+                log.warning("process.killed name=%s after=%.0fs", self.process.name, self.process.grace_seconds)
                 running.kill()
                 await running.wait()
         self.state.identity = None

@@ -27,6 +27,10 @@ async def entries_of(operator: httpx.AsyncClient, slug: str) -> list[dict[str, A
     return list(reversed(answer.json()["items"]))
 
 
+async def is_active(client: httpx.AsyncClient, slug: str) -> bool:
+    return bool((await client.get(f"/api/tenants/{slug}")).json()["status"] == "active")
+
+
 async def test_a_creation_and_a_suspension_are_in_the_log_with_actor_address_and_change(fleet: Fleet) -> None:
     slug = new_slug()
     async with fleet.client(*STAFF) as staff, fleet.client(*OPERATOR) as operator:
@@ -36,14 +40,17 @@ async def test_a_creation_and_a_suspension_are_in_the_log_with_actor_address_and
         assert created.status_code == 201, created.text
         refused = await staff.post(f"/api/tenants/{slug}/suspend", json={"reason": "unpaid"})
         assert (refused.status_code, refused.json()["code"]) == (403, "operator_token_required")
+        await eventually(lambda: is_active(staff, slug))
         suspended = await operator.post(f"/api/tenants/{slug}/suspend", json={"reason": "unpaid"})
         assert (suspended.status_code, suspended.json()["status"]) == (200, "suspended")
 
-        async def three() -> list[dict[str, Any]]:
-            found = await entries_of(operator, slug)
-            return found if len(found) == 3 else []
+        async def told() -> dict[str, dict[str, Any]]:
+            found = {entry["action"]: entry for entry in await entries_of(operator, slug)}
+            return found if {"tenant.created", "tenant.access_denied", "tenant.suspended"} <= found.keys() else {}
 
-        created_entry, denied_entry, suspended_entry = await eventually(three)
+        entries = await eventually(told)
+    created_entry, denied_entry = entries["tenant.created"], entries["tenant.access_denied"]
+    suspended_entry = entries["tenant.suspended"]
     assert (created_entry["action"], created_entry["actorEmail"], created_entry["actorIp"]) == (
         "tenant.created",
         STAFF[0],

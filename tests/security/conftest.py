@@ -6,8 +6,18 @@ from typing import Any
 import uvloop
 
 from tests.gateway.browsing import entrance, entrance_port, fleet_nats, provider
+from tests.security.access.fixtures import document, samples, world
 
-__all__ = ["entrance", "entrance_port", "fleet_nats", "provider", "pytest_asyncio_loop_factories"]
+__all__ = [
+    "document",
+    "entrance",
+    "entrance_port",
+    "fleet_nats",
+    "provider",
+    "pytest_asyncio_loop_factories",
+    "samples",
+    "world",
+]
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], Any]]:

@@ -107,7 +107,8 @@ def _row(section: str, cells: list[str]) -> Row:
     operations = tuple(_operations(written))
     assert len(operations) == len(written.split("<br>")), f"{section}: unreadable operations in {written!r}"
     assert scope in {"tenant", "partner", "none"}, f"{section}: unknown scope {scope!r}"
-    return Row(section, what, scope, operations, dict(zip(COLUMNS, map(_cell, decided), strict=True)))  # type: ignore[arg-type]
+    cells_by_column = dict(zip(COLUMNS, map(_cell, decided), strict=True))
+    return Row(section, what, scope, operations, cells_by_column)  # type: ignore[arg-type]
 
 
 def _cell(text: str) -> Cell:

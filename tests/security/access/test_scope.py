@@ -153,7 +153,7 @@ def test_an_answer_with_a_credential_is_replayed_to_nobody_else(world: World) ->
 def test_members_that_would_lift_a_caller_are_refused_and_change_nothing(person: str, world: World) -> None:
     tenant, partner = world.own.tenant, world.own.partner
     before = world.photograph()
-    for method, path, body in (
+    attempts: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/api/tenants", {"partner": world.foreign.partner}),
         ("PATCH", f"/api/tenants/{tenant}", {"partner": world.foreign.partner}),
         ("PATCH", f"/api/tenants/{tenant}", {"status": "active", "version": 99}),
@@ -161,7 +161,8 @@ def test_members_that_would_lift_a_caller_are_refused_and_change_nothing(person:
         ("POST", f"/api/tenants/{tenant}/users", {"tenant": world.foreign.tenant, "platformAdmin": True}),
         ("POST", f"/api/tenants/{tenant}/users", {"role": "owner"}),
         ("POST", f"/api/partners/{partner}/users", {"role": "operator"}),
-    ):
+    ]
+    for method, path, body in attempts:
         new = {"email": f"{secrets.token_hex(5)}@new.example", "name": "New"} if path.endswith("users") else {}
         if path == "/api/tenants":
             new = {"slug": f"n-{secrets.token_hex(5)}", "name": "New", "plan": "business", "seats": 1}

@@ -136,7 +136,7 @@ class World:
     # -- looking
 
     def photograph(self) -> dict[str, Any]:
-        """Return all of the world as an operator sees it; what a sign-in moves by itself is left out."""
+        """Return all of the world as an operator sees it; what moves without a request is left out."""
         paths = [f"/api/prices/{self.price}", f"/api/flags/{self.flag}", "/api/flags", "/api/prices"]
         for place in (self.own, self.foreign):
             paths += [
@@ -167,7 +167,7 @@ def _still(answer: httpx.Response) -> Any:
     for gone in ("counts", "requestId"):  # the counts may be five seconds old
         document.pop(gone, None)
     for item in [document, *document.get("items", [])]:
-        for gone in ("lastSeen", "pending"):
+        for gone in ("lastSeen", "pending", "provisioning"):  # what was observed elsewhere
             item.pop(gone, None)
     return answer.status_code, document
 
@@ -273,9 +273,9 @@ def _settle(world: World) -> None:
             world.made("operator", "operator", "GET", f"/api/tenants/{place.tenant}/{what}")
         body = {"tenantSlug": place.tenant}
         world.made("operator", "operator", "POST", "/api/flags/evaluate", json=body)
-    for slug in (world.own.tenant, world.own.spare, world.foreign.tenant):
-        until(lambda s=slug: world.operator("GET", f"/api/tenants/{s}").json()["status"] == "active")
+    paths = [f"/api/tenants/{slug}" for slug in (world.own.tenant, world.own.spare, world.foreign.tenant)]
+    until(lambda: all(world.operator("GET", path).json()["status"] == "active" for path in paths))
     people: tuple[Column, ...] = ("operator", "partner owner", "partner staff", "tenant admin", "tenant member")
     for person in people:
         for surface in ("operator", "portal"):
-            until(lambda p=person, s=surface: world.call(p, s, "GET", "/api/me").status_code == 200)
+            world.made(person, surface, "GET", "/api/me")

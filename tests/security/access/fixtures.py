@@ -1,4 +1,4 @@
-"""One world and one reading of the API document for all tests of this folder."""
+"""One world and one reading of the API document for all tests of access and input."""
 
 from __future__ import annotations
 
