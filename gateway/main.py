@@ -30,6 +30,7 @@ from gateway.openapi import MergedDocument
 from gateway.protocol import ClientConnection
 from gateway.providers import Providers
 from gateway.proxy import Proxy
+from gateway.refusal_reports import RefusalReports
 from gateway.refusals import Refusals
 from gateway.routes import RouteTable
 from gateway.sealing import Keyring
@@ -66,6 +67,7 @@ class Deps:
     clock: Clock
     routes: RouteTable = field(default_factory=RouteTable)
     browser: Browser | None = None
+    refusals: Refusals | None = None
     parts: tuple[Part, ...] = ()
     required: Mapping[str, Check] = field(default_factory=dict)
     optional: Mapping[str, Check] = field(default_factory=dict)
@@ -120,13 +122,14 @@ def build_deps(settings: GatewaySettings) -> Deps:
         now=time.monotonic,
         live=lambda: changes is not None and changes.live,
     )
+    refusals, reports = Refusals(clock), None
     if settings.nats_url is not None:
         bus = Bus(settings.nats_url.get_secret_value(), "gateway", Topology(settings.nats_prefix))
-        changes = Changes(bus, directory)
+        changes, reports = Changes(bus, directory), RefusalReports(bus, refusals)
         browser = _browser(settings, providers, bus, authenticator, directory)
     parts: list[Part] = [_Upstreams(upstreams, sweeper), _Closing(issuers.aclose)]
     parts += [_Closing(authenticator.aclose, directory.close), keys]
-    parts += [part for part in (changes, browser) if part is not None]
+    parts += [part for part in (changes, browser, reports) if part is not None]
     return Deps(
         authenticator=authenticator,
         directory=directory,
@@ -136,6 +139,7 @@ def build_deps(settings: GatewaySettings) -> Deps:
         sweeper=sweeper,
         clock=clock,
         browser=browser,
+        refusals=refusals,
         parts=tuple(parts),
         required={"keys": keys.check},
         optional={"nats": lambda: "off" if changes is None else "ok" if changes.live else "away"},
@@ -185,7 +189,7 @@ def create_app(settings: GatewaySettings, deps: Deps) -> Gateway:
             "/api/openapi.json": document,
         },
         telemetry=telemetry,
-        refusals=Refusals(deps.clock),
+        refusals=deps.refusals or Refusals(deps.clock),
         life=Life([lines, *deps.parts]),
         pages=deps.browser.pages if deps.browser is not None else None,
     )

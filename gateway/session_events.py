@@ -1,22 +1,16 @@
-"""The gateway's own events: it has no database, so they are published and acknowledged before it answers."""
+"""Sessions begin and end as events that are stored before the gateway answers."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import orjson
-
+from gateway.events import SOURCE, publish
 from gateway.routes import Surface
 from gateway.session_store import Ending, Record
-from shared.bus import Bus, Outgoing
-from shared.clock import rfc3339
-from shared.contracts.envelope import Actor, CloudEvent, Event, Resource
+from shared.bus import Bus
+from shared.contracts.envelope import Actor, Resource
 from shared.contracts.session import SessionEnded, SessionStarted, SessionState
 from shared.ids import new_id
-
-SOURCE = "gateway"
-NOT_NUMBERED = 0
-"""The gateway counts nothing between its replicas, so its events bear no number of a gapless sequence."""
 
 
 class SessionEvents:
@@ -35,7 +29,7 @@ class SessionEvents:
         event = SessionStarted(
             actor=self._person(record, address), resource=_resource(record), state=self._state(record)
         )
-        await self._publish(event, new_id(), record.started_at, request_id)
+        await publish(self._bus, event, new_id(), _moment(record.started_at), request_id)
 
     async def ended(self, record: Record, ending: Ending) -> None:
         """Publish that ``record`` has ended; again under the same id, if it is tried again."""
@@ -45,7 +39,7 @@ class SessionEvents:
             state=self._state(record),
             reason=ending.reason,
         )
-        await self._publish(event, ending.event_id, ending.at, ending.request_id)
+        await publish(self._bus, event, ending.event_id, _moment(ending.at), ending.request_id)
 
     def _who_ended(self, record: Record, ending: Ending) -> Actor:
         if ending.reason in {"signed_out", "signed_in_again"}:
@@ -66,20 +60,6 @@ class SessionEvents:
             started_at=_moment(record.started_at),
             ends_at=_moment(record.ends_at),
         )
-
-    async def _publish(self, event: Event, event_id: str, at: float, request_id: str | None) -> None:
-        envelope = CloudEvent(
-            id=event_id,
-            source=SOURCE,
-            type=event.type,
-            subject=event.subject,
-            time=_moment(at),
-            sourceseq=NOT_NUMBERED,
-            requestid=request_id,
-            data=event.model_dump(mode="json", by_alias=True),
-        )
-        body = {**envelope.model_dump(exclude_none=True, exclude={"time"}), "time": rfc3339(envelope.time)}
-        await self._bus.publish([Outgoing(self._bus.topology.subject(event.type), event_id, orjson.dumps(body))])
 
 
 def _resource(record: Record) -> Resource:
