@@ -109,8 +109,7 @@ def build_deps(settings: GatewaySettings) -> Deps:
     sweeper = Sweeper()
     providers = Providers(settings.providers)
     upstreams = {name: Upstream(name, Origin.parse(url), sweeper) for name, url in settings.upstreams.items()}
-    seed = decode_key(settings.internal_signing_key.get_secret_value())
-    credentials = Credentials(InternalTokenIssuer("gateway", settings.internal_signing_kid, seed, clock), clock)
+    credentials = _credentials(settings, clock)
     issuers = httpx.AsyncClient(trust_env=False, follow_redirects=False)
     authenticator = Authenticator.over(providers, issuers, clock=clock)
     keys = KeyWarmer(authenticator.warm)
@@ -144,6 +143,11 @@ def build_deps(settings: GatewaySettings) -> Deps:
         required={"keys": keys.check},
         optional={"nats": lambda: "off" if changes is None else "ok" if changes.live else "away"},
     )
+
+
+def _credentials(settings: GatewaySettings, clock: Clock) -> Credentials:
+    seed = decode_key(settings.internal_signing_key.get_secret_value())
+    return Credentials(InternalTokenIssuer("gateway", settings.internal_signing_kid, seed, clock), clock)
 
 
 def _browser(

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from shared.strict_json import StrictError, parse_object
+from shared.strict_json import StrictError, parse
 
 _UNREADABLE = "dezky.unreadable_body"
 
@@ -26,10 +26,10 @@ def unreadable(request: Request) -> str | None:
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        """Return the object in the body, or the bytes where lenient readers would disagree about them."""
+        """Return the value in the body, or the bytes where lenient readers would disagree about them."""
         body = await self.body()
         try:
-            return parse_object(body)
+            return parse(body)
         except StrictError as error:
             self.scope[_UNREADABLE] = str(error)
             # Of a type of Python's own: FastAPI lets pydantic read the attributes of any other object as members.

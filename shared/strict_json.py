@@ -46,25 +46,37 @@ def encode_base64url(raw: bytes) -> bytes:
     return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL_SAFE)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """Parse a JSON text whose root is an object.
+def parse(raw: bytes) -> Any:
+    """Parse a JSON text of any kind. Strings may hold half of a surrogate pair.
 
     Raises:
-        StrictError: not UTF-8, not JSON, not an object; a member name twice in one object; NaN, an infinity
-            or a number beyond the range of a double; half of a surrogate pair; more than 32 levels deep.
+        StrictError: not UTF-8, not JSON; a member name twice in one object; NaN, an infinity or a number beyond the
+            range of a double; an integer of thousands of digits; more than 32 levels deep.
     """
     try:
         text = raw.decode()
         _check_depth(text)
-        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_finite)
-        # Only an escape can smuggle half a surrogate pair past the UTF-8 decoder; it would fail much later,
-        # wherever the string is next written out.
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_finite)
     except StrictError:
         raise
     except ValueError as error:
         raise StrictError("not JSON") from error
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse a JSON text whose root is an object.
+
+    Raises:
+        StrictError: what ``parse`` refuses; not an object; half of a surrogate pair.
+    """
+    value = parse(raw)
+    # Only an escape can smuggle half a surrogate pair past the UTF-8 decoder; it would fail much later,
+    # wherever the string is next written out.
+    if b"\\u" in raw:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise StrictError("half of a surrogate pair") from error
     if not isinstance(value, dict):
         raise StrictError("not a JSON object")
     return value

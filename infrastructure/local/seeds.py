@@ -112,30 +112,7 @@ def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
     return {
         "publicUrl": place.url(AUTHENTIK_OFFSET),
         "apiToken": credentials.authentik[API_TOKEN],
-        "applications": [
-            {
-                "slug": client_id(surface),
-                "name": f"Dezky {surface}",
-                "clientId": client_id(surface),
-                "clientSecret": credentials.authentik[client_id(surface)],
-                # Nobody is kept out at the door: who is no operator shall meet the platform's own refusal.
-                "boundGroup": None,
-                "redirectUris": [callback(place, surface)],
-                "postLogoutRedirectUris": [f"{place.url(GATEWAY_OFFSET)}/"],
-                "backchannelLogoutUri": f"{place.url(GATEWAY_OFFSET)}/auth/{surface}/backchannel-logout",
-            }
-            for surface in SURFACES
-        ]
-        + [
-            {
-                "slug": SUITE,
-                "name": "Dezky suite",
-                "clientId": SUITE,
-                "clientSecret": credentials.authentik[SUITE],
-                "boundGroup": SUITE,
-                "redirectUris": [f"{place.url(OCIS_OFFSET)}/"],
-            }
-        ],
+        "applications": [*(_surface(place, credentials, surface) for surface in SURFACES), _suite(place, credentials)],
         "groups": [PLATFORM_ADMINS, SUITE],
         "users": [
             {
@@ -148,4 +125,29 @@ def _authentik(place: Place, credentials: Credentials) -> dict[str, Any]:
             }
             for row in demo_data()["operators"]
         ],
+    }
+
+
+def _surface(place: Place, credentials: Credentials, surface: str) -> dict[str, Any]:
+    return {
+        "slug": client_id(surface),
+        "name": f"Dezky {surface}",
+        "clientId": client_id(surface),
+        "clientSecret": credentials.authentik[client_id(surface)],
+        # Nobody is kept out at the door: who is no operator shall meet the platform's own refusal.
+        "boundGroup": None,
+        "redirectUris": [callback(place, surface)],
+        "postLogoutRedirectUris": [f"{place.url(GATEWAY_OFFSET)}/"],
+        "backchannelLogoutUri": f"{place.url(GATEWAY_OFFSET)}/auth/{surface}/backchannel-logout",
+    }
+
+
+def _suite(place: Place, credentials: Credentials) -> dict[str, Any]:
+    return {
+        "slug": SUITE,
+        "name": "Dezky suite",
+        "clientId": SUITE,
+        "clientSecret": credentials.authentik[SUITE],
+        "boundGroup": SUITE,
+        "redirectUris": [f"{place.url(OCIS_OFFSET)}/"],
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
 
 from shared.contracts.billing import (
     Cycle,
@@ -19,6 +18,7 @@ from shared.contracts.billing import (
     SubscriptionState,
     SubscriptionStatus,
 )
+from shared.contracts.envelope import changes_of
 from shared.contracts.tenant import TenantState, TenantStatus
 from shared.errors import Conflict
 
@@ -187,7 +187,7 @@ def price_state(price: Price) -> PriceState:
 
 def price_changes(before: Price | None, after: Price) -> PriceChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    return PriceChanges.model_validate(_differences(before, after, list(PriceChanges.model_fields)))
+    return changes_of(PriceChanges, before, after)
 
 
 def subscription_state(subscription: Subscription) -> SubscriptionState:
@@ -198,14 +198,4 @@ def subscription_state(subscription: Subscription) -> SubscriptionState:
 
 def subscription_changes(before: Subscription | None, after: Subscription) -> SubscriptionChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    return SubscriptionChanges.model_validate(_differences(before, after, list(SubscriptionChanges.model_fields)))
-
-
-def _differences(before: object | None, after: object, names: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in names:
-        old = getattr(before, name) if before is not None else None
-        new = getattr(after, name)
-        if old != new:
-            found[name] = {"before": old, "after": new}
-    return found
+    return changes_of(SubscriptionChanges, before, after)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from shared.contracts.envelope import changes_of
 from shared.contracts.flag import FlagChanges, FlagScopeState, FlagState, FlagStatusName
 from shared.errors import Conflict, Invalid
 
@@ -81,10 +82,4 @@ def state_of(flag: Flag) -> FlagState:
 
 def changes_between(before: Flag | None, after: Flag) -> FlagChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    found: dict[str, Any] = {}
-    for name in FlagChanges.model_fields:
-        old = getattr(before, name) if before is not None else None
-        new = getattr(after, name)
-        if old != new:
-            found[name] = {"before": old, "after": new}
-    return FlagChanges.model_validate(found)
+    return changes_of(FlagChanges, before, after)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any
 
+from shared.contracts.envelope import changes_of
 from shared.contracts.partner import (
     ContactState,
     ContractState,
@@ -175,10 +175,4 @@ def state_of(partner: Partner) -> PartnerState:
 
 def changes_between(before: Partner | None, after: Partner) -> PartnerChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    found: dict[str, Any] = {}
-    for name in PartnerChanges.model_fields:
-        old = getattr(before, name) if before is not None else None
-        new = getattr(after, name)
-        if old != new:
-            found[name] = {"before": old, "after": new}
-    return PartnerChanges.model_validate(found)
+    return changes_of(PartnerChanges, before, after)

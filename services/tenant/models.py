@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from shared.contracts.envelope import changes_of
 from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantChanges, TenantState, TenantStatus
 from shared.errors import Conflict, Invalid
 
@@ -117,10 +118,4 @@ def state_of(tenant: Tenant) -> TenantState:
 
 def changes_between(before: Tenant | None, after: Tenant) -> TenantChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    found: dict[str, Any] = {}
-    for name in TenantChanges.model_fields:
-        old = getattr(before, name) if before is not None else None
-        new = getattr(after, name)
-        if old != new:
-            found[name] = {"before": old, "after": new}
-    return TenantChanges.model_validate(found)
+    return changes_of(TenantChanges, before, after)

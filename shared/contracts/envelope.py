@@ -71,6 +71,23 @@ class Change(Contract, Generic[T]):
     after: T | None = None
 
 
+C = TypeVar("C", bound=Contract)
+
+
+def changes_of(changes: type[C], before: object | None, after: object) -> C:
+    """Return what differs between two states, in the fields of the contract ``changes``, each a ``Change``.
+
+    Against None as ``before``, everything that ``after`` has.
+    """
+    found: dict[str, Any] = {}
+    for name in changes.model_fields:
+        old = getattr(before, name) if before is not None else None
+        new = getattr(after, name)
+        if old != new:
+            found[name] = {"before": old, "after": new}
+    return changes.model_validate(found)
+
+
 class Event(Contract):
     """The ``data`` of an event. A subclass is one event type and names it.
 

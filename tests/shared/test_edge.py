@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from shared import context
 from shared.app import Platform, create_app
 from shared.auth import ServicePrincipal
+from shared.bodies import StrictRoute
 from shared.errors import Conflict
 from shared.mongo import DATABASE_UNAVAILABLE
 from shared.policy import AnyPerson, Operator
@@ -46,7 +47,7 @@ def logged() -> Iterator[list[Any]]:
 
 
 def routes() -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=StrictRoute)
 
     @router.get("/about")
     async def about(_: AnyPerson) -> Any:
@@ -187,8 +188,9 @@ async def test_every_error_is_a_problem_document(
         (b"[" * 100_000, (400, "malformed_request")),
         (b'{"seats": ' + b"9" * 5_000 + b"}", (400, "malformed_request")),
         (b'{"seats": "1"}', (422, "invalid")),
-        (b'{"seats": 1e400}', (422, "invalid")),
-        (b'{"seats": NaN}', (422, "invalid")),
+        (b'{"seats": 1e400}', (400, "malformed_request")),
+        (b'{"seats": NaN}', (400, "malformed_request")),
+        (b'{"seats": 1, "seats": 2}', (400, "malformed_request")),
         (b'{"$where": "1"}', (422, "invalid")),
         (b'{"\\ud800": 1}', (422, "invalid")),
         (b'{"\\u0000": 1}', (422, "invalid")),

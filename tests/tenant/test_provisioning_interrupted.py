@@ -227,7 +227,7 @@ async def test_a_holder_that_slept_through_its_lease_writes_nothing_any_more(mon
         await rows.take(tenant.id, 1)
 
     async def settle(tx: Transaction) -> None:
-        await rows.settle(old, 1, [], timedelta(0), tx)
+        await rows.settle(old, 1, timedelta(0), tx)
 
     with pytest.raises(LeaseLost):
         await mongo.transactions.run(settle)
@@ -240,6 +240,11 @@ async def test_whoever_loses_the_lease_stops_at_once(mongo: Mongo) -> None:
     # The renewal is asked for every third of LEASE; by then a lease of a tenth of a second has passed to another.
     working = asyncio.create_task(replica(mongo, "a", backend, timedelta(seconds=0.1)).reconcile(tenant.id))
     other = Lease(mongo.db, f"provisioning/{tenant.id}", "b", timedelta(seconds=60))
+
+    async def begun() -> bool:
+        return backend.inside == {"acme": 1}
+
+    await eventually(begun)
     await eventually(other.acquire)
     assert await asyncio.wait_for(working, 10) is False
     assert backend.done == 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from shared.contracts.envelope import changes_of
 from shared.contracts.user import (
     PartnerRoleName,
     PartnerRoleState,
@@ -193,10 +194,4 @@ def state_of(human: Human) -> UserState:
 
 def changes_between(before: Human | None, after: Human) -> UserChanges:
     """Return what differs; against None, everything that ``after`` has."""
-    found: dict[str, Any] = {}
-    for name in UserChanges.model_fields:
-        old = getattr(before, name) if before is not None else None
-        new = getattr(after, name)
-        if old != new:
-            found[name] = {"before": old, "after": new}
-    return UserChanges.model_validate(found)
+    return changes_of(UserChanges, before, after)

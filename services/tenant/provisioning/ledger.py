@@ -56,8 +56,7 @@ class Ledger:
             if tenant.status == "pending" and all_ready(after.conditions.values(), tenant.version):
                 after, activated = await self._activate(tenant, after, tx)
                 events.append(activated)
-            people = [member.human.id for member in desired.members]
-            await self.rows.settle(after, token, people, self._delay(after, findings), tx)
+            await self.rows.settle(after, token, self._delay(after, findings), tx)
             await self.outbox.add(tx, *events)
 
         await self.transactions.run(body)

@@ -69,6 +69,7 @@ class Reconciler:
         if desired is None:
             await self._ledger.rows.postpone(tenant_id, token, self._ledger.resync)
             return
+        await self._ledger.rows.expect(tenant_id, token, [member.human.id for member in desired.members])
         findings = await self._look_everywhere(desired, row, token)
         # A person is in several tenants: what two comparisons at once did to them is right only if neither
         # worked from what is no longer so.

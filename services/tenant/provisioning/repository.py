@@ -123,7 +123,16 @@ class ProvisioningRepository:
         result = await self._rows.update_one({"_id": tenant_id, "fence": token}, change)
         _held(result.matched_count or None)
 
-    async def settle(self, row: Row, token: int, people: Sequence[str], delay: timedelta, tx: Transaction) -> None:
+    async def expect(self, tenant_id: str, token: int, people: Sequence[str]) -> None:
+        """Keep who the tenant's people are, before anything is done about them: their changes concern it from now on.
+
+        Raises:
+            LeaseLost: another replica works on this tenant now.
+        """
+        result = await self._rows.update_one({"_id": tenant_id, "fence": token}, {"$set": {"people": list(people)}})
+        _held(result.matched_count or None)
+
+    async def settle(self, row: Row, token: int, delay: timedelta, tx: Transaction) -> None:
         """Keep the conditions of ``row``; look again after ``delay``, or at once if that was asked for meanwhile.
 
         Raises:
@@ -133,7 +142,6 @@ class ProvisioningRepository:
             "version": row.version,
             "attempts": row.attempts,
             "conditions": {"$literal": {name: asdict(condition) for name, condition in row.conditions.items()}},
-            "people": {"$literal": list(people)},
             "next_at": {"$cond": [{"$eq": ["$wanted", row.wanted]}, _from_now(delay), "$$NOW"]},
         }
         result = await self._rows.update_one({"_id": row.tenant_id, "fence": token}, [{"$set": change}], session=tx)
