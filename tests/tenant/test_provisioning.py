@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from shared.contracts.user import PartnerRoleState
+from shared.mongo import Mongo
 from shared.testing import operator, partner_person
 from tests.sandbox.ocis.process import MANAGER
 from tests.support.waiting import eventually
-from tests.tenant.suite import CALLERS, World, is_disabled, suite, world
+from tests.tenant.suite import CALLERS, Suite, World, is_disabled, serving, suite, world
 
 __all__ = ["suite", "world"]
 GIB = 2**30
@@ -267,3 +268,44 @@ async def test_suspension_is_not_proven_while_an_integration_cannot_be_asked(wor
     await eventually(told)
     world.suite.heal()
     await world.settled("Proven")
+
+
+async def test_a_suite_that_is_not_bound_to_its_group_is_named_as_what_still_lets_people_in(
+    service_environment: Any, mongo: Mongo, suite: Suite
+) -> None:
+    # Anybody may sign in to the portal: as the suite's application it would be one that nobody bound to a group.
+    settings = {**suite.settings(), "authentik_suite_client": "dezky-portal", "resync_seconds": 1}
+    async with serving(service_environment("tenant", **settings), mongo, suite) as world:
+        await world.sell()
+        await world.create()
+        await world.settled("Provisioned")
+        await world.act("suspend", body=REASON)
+
+        async def named() -> bool:
+            found = await world.conditions()
+            return found == {
+                "authentik": ("pending", "StillAllowed"),
+                "stalwart": ("ready", "Proven"),
+                "ocis": ("ready", "Proven"),
+            }
+
+        await eventually(named)
+        assert "sign in to the suite" in (await world.tenant())["provisioning"]["authentik"]["message"]
+
+
+async def test_without_waiting_for_a_resync_changes_of_people_are_followed(
+    service_environment: Any, mongo: Mongo, suite: Suite
+) -> None:
+    settings = {**suite.settings(), "resync_seconds": 3_600}
+    async with serving(service_environment("tenant", **settings), mongo, suite) as world:
+        await world.sell()
+        await world.create()
+        await world.settled("Provisioned")
+        anna = await world.person("anna")
+
+        async def members(wanted: set[str]) -> bool:
+            return world.members() == wanted
+
+        await eventually(lambda: members({anna.email}))
+        await world.change(anna, tenants={})
+        await eventually(lambda: members(set()))

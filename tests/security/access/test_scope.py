@@ -163,8 +163,10 @@ def test_members_that_would_lift_a_caller_are_refused_and_change_nothing(person:
         ("POST", f"/api/partners/{partner}/users", {"role": "operator"}),
     ]
     for method, path, body in attempts:
-        new = {"email": f"{secrets.token_hex(5)}@new.example", "name": "New"} if path.endswith("users") else {}
-        if path == "/api/tenants":
+        new: dict[str, Any] = {}
+        if path.endswith("users"):
+            new = {"email": f"{secrets.token_hex(5)}@new.example", "name": "New"}
+        elif path == "/api/tenants":
             new = {"slug": f"n-{secrets.token_hex(5)}", "name": "New", "plan": "business", "seats": 1}
         answer = world.call(person, "portal", method, path, json={**new, **body})
         assert answer.status_code in {403, 404, 422}, (path, body, answer.text)
