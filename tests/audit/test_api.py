@@ -22,7 +22,13 @@ from tests.support.servers import LiveServer, TestDatabase, nats_url
 from tests.support.waiting import eventually
 
 CALLERS = Callers("audit")
-OPERATOR = CALLERS.headers(operator())
+
+
+def by_operator() -> dict[str, str]:
+    """Made for each request: an internal token is good for 60 seconds."""
+    return CALLERS.headers(operator())
+
+
 Publish = Callable[..., Awaitable[None]]
 KEY = base64.urlsafe_b64encode(PERSONAL_KEY).rstrip(b"=").decode()
 
@@ -62,7 +68,7 @@ async def publish(nats_server: NatsServer, nats_topology: Topology) -> AsyncIter
 
 
 async def read(client: httpx.AsyncClient, path: str = "/api/audit", who: Person | None = None, **query: Any) -> Any:
-    headers = OPERATOR if who is None else CALLERS.headers(who)
+    headers = by_operator() if who is None else CALLERS.headers(who)
     answer = await client.get(path, params=query, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -183,16 +189,16 @@ async def test_each_filter(busy: httpx.AsyncClient) -> None:
 
 
 async def test_pages_follow_each_other_and_a_cursor_belongs_to_its_query(busy: httpx.AsyncClient) -> None:
-    first = await busy.get("/api/audit", params={"limit": 4}, headers=OPERATOR)
+    first = await busy.get("/api/audit", params={"limit": 4}, headers=by_operator())
     cursor = first.json()["next"]
     assert f"cursor={cursor}" in first.headers["link"]
     second = await read(busy, limit=4, cursor=cursor)
     assert [item["seq"] for item in [*first.json()["items"], *second["items"]]] == [6, 5, 4, 3, 2, 1]
     assert second["next"] is None
     for other in ({"action": "tenant.*"}, {"before": 9}):
-        refused_ = await busy.get("/api/audit", params={"cursor": cursor, **other}, headers=OPERATOR)
+        refused_ = await busy.get("/api/audit", params={"cursor": cursor, **other}, headers=by_operator())
         assert (refused_.status_code, refused_.json()["errors"][0]["code"]) == (422, "bad_cursor")
-    elsewhere = await busy.get("/api/partners/nordic/audit", params={"cursor": cursor}, headers=OPERATOR)
+    elsewhere = await busy.get("/api/partners/nordic/audit", params={"cursor": cursor}, headers=by_operator())
     assert elsewhere.status_code == 422
 
 
@@ -223,7 +229,7 @@ MEANINGLESS: list[dict[str, Any]] = [
 
 async def test_a_filter_that_means_nothing_is_a_422_that_names_it(client: httpx.AsyncClient) -> None:
     for query in MEANINGLESS:
-        answer = await client.get("/api/audit", params=query, headers=OPERATOR)
+        answer = await client.get("/api/audit", params=query, headers=by_operator())
         assert (query, answer.status_code) == (query, 422)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["errors"][0]["field"] == next(iter(query))
@@ -244,7 +250,7 @@ async def test_the_whole_log_is_for_operators(client: httpx.AsyncClient, path: s
     outsider = await client.get(path, headers=CALLERS.headers(operator(platform_admin=False)))
     assert (outsider.status_code, outsider.json()["code"]) == (403, "insufficient_role")
     assert (await client.get(path)).status_code == 401
-    assert (await client.get(path, headers=OPERATOR)).status_code == 200
+    assert (await client.get(path, headers=by_operator())).status_code == 200
 
 
 async def test_a_tenants_log_is_for_operators_its_partner_and_its_admins(busy: httpx.AsyncClient) -> None:

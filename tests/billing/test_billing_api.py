@@ -20,7 +20,11 @@ from tests.support.servers import LiveServer, nats_url
 from tests.support.waiting import eventually
 
 CALLERS = Callers("billing")
-OPERATOR = CALLERS.headers(operator())
+
+
+def by_operator() -> dict[str, str]:
+    """Made for each request: an internal token is good for 60 seconds."""
+    return CALLERS.headers(operator())
 
 
 @dataclass
@@ -33,7 +37,7 @@ class World:
 
     async def price(self, plan: str = "business", cycle: str = "month", **amounts: int) -> dict[str, Any]:
         body = {"plan": plan, "cycle": cycle, "amounts": amounts or {"EUR": 1000}}
-        answer = await self.http.post("/api/prices", json=body, headers=OPERATOR)
+        answer = await self.http.post("/api/prices", json=body, headers=by_operator())
         assert answer.status_code == 201, answer.text
         return answer.json()
 
@@ -44,7 +48,7 @@ class World:
 
     async def subscription(self, slug: str, **expected: Any) -> dict[str, Any]:
         async def found() -> dict[str, Any] | None:
-            answer = await self.http.get(f"/api/tenants/{slug}/billing/summary", headers=OPERATOR)
+            answer = await self.http.get(f"/api/tenants/{slug}/billing/summary", headers=by_operator())
             if answer.status_code != 200:
                 return None
             subscription = answer.json()["subscription"]
@@ -200,7 +204,7 @@ async def test_a_changed_price_moves_the_live_subscriptions_and_only_those(world
     await world.subscription("gone", status="canceled")
     await world.subscription("bergen")
     path = f"/api/prices/{price['id']}"
-    impact = await world.http.get(f"{path}/impact", params={"currency": "EUR", "amount": 1500}, headers=OPERATOR)
+    impact = await world.http.get(f"{path}/impact", params={"currency": "EUR", "amount": 1500}, headers=by_operator())
     assert impact.json() == {
         "currency": "EUR",
         "amount": 1500,
@@ -210,7 +214,7 @@ async def test_a_changed_price_moves_the_live_subscriptions_and_only_those(world
         "mrrBefore": 25_000,
         "mrrAfter": 37_500,
     }
-    changed = await world.http.patch(path, json={"amounts": {"EUR": 1500}}, headers=OPERATOR)
+    changed = await world.http.patch(path, json={"amounts": {"EUR": 1500}}, headers=by_operator())
     assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
     await world.subscription("acme", perSeat=1500, mrr=37_500)
     await world.subscription("bergen", perSeat=11_000)
@@ -229,7 +233,7 @@ async def test_revenue_is_shown_per_platform_partner_and_tenant(world: World) ->
     await world.tenant("globex", 1, partner="fjord", seats=10)
     await world.subscription("acme")
     await world.subscription("globex")
-    platform = (await world.http.get("/api/billing/summary", headers=OPERATOR)).json()
+    platform = (await world.http.get("/api/billing/summary", headers=by_operator())).json()
     assert platform["groupedBy"] == "partner"
     (euro,) = platform["currencies"]
     assert (euro["mrr"], euro["seats"]) == (35_000, 35)
@@ -277,13 +281,13 @@ async def test_partners_read_the_catalog_and_do_not_write_it(world: World) -> No
 async def test_a_plan_and_cycle_have_one_price_until_it_is_archived(world: World) -> None:
     price = await world.price()
     again = await world.http.post(
-        "/api/prices", json={"plan": "business", "cycle": "month", "amounts": {"EUR": 1}}, headers=OPERATOR
+        "/api/prices", json={"plan": "business", "cycle": "month", "amounts": {"EUR": 1}}, headers=by_operator()
     )
     assert (again.status_code, again.json()["code"]) == (409, "price_exists")
     await world.tenant("acme", 1)
     await world.subscription("acme")
-    await world.http.post(f"/api/prices/{price['id']}/archive", headers=OPERATOR)
-    frozen = await world.http.patch(f"/api/prices/{price['id']}", json={"amounts": {"EUR": 2}}, headers=OPERATOR)
+    await world.http.post(f"/api/prices/{price['id']}/archive", headers=by_operator())
+    frozen = await world.http.patch(f"/api/prices/{price['id']}", json={"amounts": {"EUR": 2}}, headers=by_operator())
     assert (frozen.status_code, frozen.json()["code"]) == (409, "price_archived")
     await world.price(EUR=2000)
     await world.tenant("acme", 2, seats=26)
@@ -303,7 +307,7 @@ async def test_a_plan_and_cycle_have_one_price_until_it_is_archived(world: World
     ],
 )
 async def test_bad_input_names_the_field(world: World, body: dict[str, Any], field: str) -> None:
-    refused = await world.http.post("/api/prices", json=body, headers=OPERATOR)
+    refused = await world.http.post("/api/prices", json=body, headers=by_operator())
     assert refused.status_code == 422
     assert field in [error["field"] for error in refused.json()["errors"]]
     assert await world.mongo.db["prices"].count_documents({}) == 0

@@ -16,7 +16,13 @@ from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
 
 CALLERS = Callers("flags")
-OPERATOR = CALLERS.headers(operator())
+
+
+def by_operator() -> dict[str, str]:
+    """Made for each request: an internal token is good for 60 seconds."""
+    return CALLERS.headers(operator())
+
+
 ACME_ID = "0198c0de-0000-7000-8000-000000000001"
 
 
@@ -48,55 +54,55 @@ def _tenant(slug: str, tenant_id: str, plan: str, partner: str) -> dict[str, Any
 async def test_ten_flags_come_with_the_platform_and_are_not_put_over_an_edit(
     client: httpx.AsyncClient, service_environment: Any, mongo: Mongo
 ) -> None:
-    listed = (await client.get("/api/flags", headers=OPERATOR)).json()["items"]
+    listed = (await client.get("/api/flags", headers=by_operator())).json()["items"]
     keys = [flag["key"] for flag in listed]
     assert len(keys) == 10
     assert {"jmap_native_v2", "gdpr_export_v2", "new_billing_engine", "oci_versioning"} <= set(keys)
     assert {flag["state"] for flag in listed} == {"off"}
-    await client.patch("/api/flags/oci_versioning", json={"state": "on"}, headers=OPERATOR)
-    await client.delete("/api/flags/usage_reports", headers=OPERATOR)
+    await client.patch("/api/flags/oci_versioning", json={"state": "on"}, headers=by_operator())
+    await client.delete("/api/flags/usage_reports", headers=by_operator())
     again = FlagsSettings(**service_environment("flags"))
     app = build(again)
     async with LiveServer(app, again.port):
         await app.state.deps.flags.seed()
-    flags = {flag["key"]: flag for flag in (await client.get("/api/flags", headers=OPERATOR)).json()["items"]}
+    flags = {flag["key"]: flag for flag in (await client.get("/api/flags", headers=by_operator())).json()["items"]}
     assert flags["oci_versioning"]["state"] == "on"
     assert "usage_reports" not in flags
 
 
 async def test_a_rollout_is_previewed_raised_and_killed(client: httpx.AsyncClient, mongo: Mongo) -> None:
-    preview = await client.get("/api/flags/oci_versioning/preview?state=on", headers=OPERATOR)
+    preview = await client.get("/api/flags/oci_versioning/preview?state=on", headers=by_operator())
     assert preview.json() == {"matched": 2, "total": 2, "first": ["acme", "globex"]}
     path = "/api/flags/oci_versioning"
     change = {"state": "rollout", "pct": 100, "scope": {"plans": ["business"]}}
-    changed = await client.patch(path, json={**change, "note": "pilot"}, headers=OPERATOR)
+    changed = await client.patch(path, json={**change, "note": "pilot"}, headers=by_operator())
     assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
-    values = await client.post("/api/flags/evaluate", json={"tenantSlug": "acme"}, headers=OPERATOR)
+    values = await client.post("/api/flags/evaluate", json={"tenantSlug": "acme"}, headers=by_operator())
     assert values.json()["oci_versioning"] is True
-    other = await client.post("/api/flags/evaluate", json={"tenantSlug": "globex"}, headers=OPERATOR)
+    other = await client.post("/api/flags/evaluate", json={"tenantSlug": "globex"}, headers=by_operator())
     assert other.json()["oci_versioning"] is False
-    killed = (await client.post(f"{path}/kill", headers=OPERATOR)).json()
+    killed = (await client.post(f"{path}/kill", headers=by_operator())).json()
     assert (killed["state"], killed["pct"], killed["version"]) == ("off", 0, 3)
     assert [step["note"] for step in killed["history"]] == ["kill-switch", "pilot"]
     assert killed["history"][0]["actor"] == operator().id
-    values = await client.post("/api/flags/evaluate", json={"tenantSlug": "acme"}, headers=OPERATOR)
+    values = await client.post("/api/flags/evaluate", json={"tenantSlug": "acme"}, headers=by_operator())
     assert values.json()["oci_versioning"] is False
     types = [row["type"] async for row in mongo.db["outbox"].find({"aggregate": "flags/oci_versioning"}).sort("_id")]
     assert types == ["flag.created.v1", "flag.updated.v1", "flag.killed.v1"]
 
 
 async def test_a_patch_to_off_with_the_kill_note_is_a_kill(client: httpx.AsyncClient, mongo: Mongo) -> None:
-    await client.patch("/api/flags/oci_versioning", json={"state": "on"}, headers=OPERATOR)
+    await client.patch("/api/flags/oci_versioning", json={"state": "on"}, headers=by_operator())
     off = {"state": "off", "note": "kill-switch"}
-    await client.patch("/api/flags/oci_versioning", json=off, headers=OPERATOR)
+    await client.patch("/api/flags/oci_versioning", json=off, headers=by_operator())
     assert await mongo.db["outbox"].count_documents({"type": "flag.killed.v1"}) == 1
 
 
 async def test_history_keeps_the_last_twenty_changes(client: httpx.AsyncClient) -> None:
     for pct in range(1, 26):
         change = {"state": "rollout", "pct": pct}
-        await client.patch("/api/flags/oci_versioning", json=change, headers=OPERATOR)
-    flag = (await client.get("/api/flags/oci_versioning", headers=OPERATOR)).json()
+        await client.patch("/api/flags/oci_versioning", json=change, headers=by_operator())
+    flag = (await client.get("/api/flags/oci_versioning", headers=by_operator())).json()
     assert [step["changes"]["pct"]["after"] for step in flag["history"]] == list(range(25, 5, -1))
 
 
@@ -134,12 +140,12 @@ async def test_definitions_are_for_operators(client: httpx.AsyncClient, caller: 
 
 async def test_a_flag_made_again_after_its_deletion_is_newer_than_the_old_one(client: httpx.AsyncClient) -> None:
     body = {"key": "my_flag", "description": "Mine", "state": "on"}
-    assert (await client.post("/api/flags", json=body, headers=OPERATOR)).status_code == 201
-    exists = await client.post("/api/flags", json=body, headers=OPERATOR)
+    assert (await client.post("/api/flags", json=body, headers=by_operator())).status_code == 201
+    exists = await client.post("/api/flags", json=body, headers=by_operator())
     assert (exists.status_code, exists.json()["code"]) == (409, "flag_exists")
-    assert (await client.delete("/api/flags/my_flag", headers=OPERATOR)).status_code == 204
-    assert (await client.get("/api/flags/my_flag", headers=OPERATOR)).status_code == 404
-    assert (await client.post("/api/flags", json=body, headers=OPERATOR)).json()["version"] == 3
+    assert (await client.delete("/api/flags/my_flag", headers=by_operator())).status_code == 204
+    assert (await client.get("/api/flags/my_flag", headers=by_operator())).status_code == 404
+    assert (await client.post("/api/flags", json=body, headers=by_operator())).json()["version"] == 3
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ async def test_a_flag_made_again_after_its_deletion_is_newer_than_the_old_one(cl
     ],
 )
 async def test_bad_input_names_the_field(client: httpx.AsyncClient, change: dict[str, Any], field: str) -> None:
-    refused = await client.patch("/api/flags/oci_versioning", json=change, headers=OPERATOR)
+    refused = await client.patch("/api/flags/oci_versioning", json=change, headers=by_operator())
     assert refused.status_code == 422
     assert field in [error["field"] for error in refused.json()["errors"]]
-    assert (await client.get("/api/flags/oci_versioning", headers=OPERATOR)).headers["etag"] == '"1"'
+    assert (await client.get("/api/flags/oci_versioning", headers=by_operator())).headers["etag"] == '"1"'

@@ -105,6 +105,8 @@ async def test_a_service_is_killed_at(
         dying = run("tenant", environment, step)
         await eventually(ready, seconds=30)
         await mongo.db["partners"].insert_one({"_id": "nordic", "slug": "nordic", "status": "active", "version": 1})
+        sold = {"plan": "business", "cycle": "month", "currencies": ["EUR"], "archived": False, "version": 1}
+        await mongo.db["prices"].insert_one({"_id": "business-month", **sold})
         assert await create() in ({201, None} if committed else {None})
         await killed(dying)
         assert await mongo.db["tenants"].count_documents({}) == committed

@@ -249,6 +249,8 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
 
         await eventually(ready)
         await own_mongo.db["partners"].insert_one({"_id": "nordic", "slug": "nordic", "status": "active", "version": 1})
+        sold = {"plan": "business", "cycle": "month", "currencies": ["EUR"], "archived": False, "version": 1}
+        await own_mongo.db["prices"].insert_one({"_id": "business-month", **sold})
         assert (await create("before")).status_code == 201
         own_mongod.kill()
         began = time.monotonic()

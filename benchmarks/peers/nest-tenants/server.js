@@ -98,6 +98,7 @@ function viewOf(t) {
     createdAt: t.created_at,
     updatedAt: t.updated_at,
     version: t.version,
+    provisioning: {},
   }
 }
 
