@@ -86,7 +86,13 @@ def _authorizations(count: int) -> list[str]:
 def _ours(setting: Setting, servers: Servers) -> Pinned:
     port = free_port()
     log = setting.folder / "tenant.log"
-    return Pinned(python("services.tenant"), servers.environment("tenant", port), log, port=port, ready_path="/readyz")
+    # Without the suite's backends, as the peer is: their conditions would be part of the answer.
+    environment = {
+        name: value
+        for name, value in servers.environment("tenant", port).items()
+        if not name.startswith(("TENANT_AUTHENTIK", "TENANT_STALWART", "TENANT_OCIS"))
+    }
+    return Pinned(python("services.tenant"), environment, log, port=port, ready_path="/readyz")
 
 
 def _peer(setting: Setting, servers: Servers, *, cached: bool) -> Pinned:
