@@ -59,6 +59,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/partners", "partner"),
     Route("/api/partners/{slug}/tenants", "tenant"),
     Route("/api/partners/{slug}/users", "tenant"),
+    # A partner asks for a tenant that is not its own, so the path cannot be the tenant's.
+    Route("/api/partners/{slug}/transfers", "tenant"),
     Route("/api/partners/{slug}/audit", "audit"),
     Route("/api/partners/{slug}/billing", "billing"),
     Route("/api/partners/{slug}/reports", "partner", timeout=30.0),

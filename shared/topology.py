@@ -73,7 +73,14 @@ PROCESSES: tuple[Process, ...] = (
         owns=("tenant", "platform", "user"),
         consumers=(ConsumerSpec("tenant-partners", ("partner.>",)), ConsumerSpec("tenant-prices", ("price.>",))),
     ),
-    Process("partner", owns=("partner",), consumers=(ConsumerSpec("partner-tenants", ("tenant.>",)),)),
+    Process(
+        "partner",
+        owns=("partner",),
+        consumers=(
+            ConsumerSpec("partner-tenants", ("tenant.>",)),
+            ConsumerSpec("partner-subscriptions", ("subscription.>",)),
+        ),
+    ),
     Process(
         "billing",
         owns=("price", "subscription", "billing"),

@@ -22,6 +22,7 @@ from shared.contracts.envelope import changes_of
 from shared.contracts.tenant import TenantState, TenantStatus
 from shared.errors import Conflict
 
+MONTHS = 12
 CYCLES_PER_YEAR: dict[Cycle, int] = {"month": 12, "year": 1}
 NO_PRICE = "no_price"
 LIVE: frozenset[SubscriptionStatus] = frozenset({"trialing", "active", "past_due", "paused", "unpaid"})
@@ -86,6 +87,7 @@ class Subscription:
     updated_at: datetime
     tenant_version: int
     version: int = 1
+    payment_failed_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -98,6 +100,11 @@ class Subscription:
         if not self.live or self.per_seat is None:
             return 0
         return self.per_seat * self.seats * CYCLES_PER_YEAR[self.cycle]
+
+    @property
+    def mrr(self) -> int:
+        """Monthly recurring revenue of this subscription alone, in minor units."""
+        return month_of(self.arr)
 
     @property
     def finding(self) -> str | None:
@@ -138,6 +145,13 @@ class Subscription:
         if self.per_seat == per_seat:
             return self
         return replace(self, per_seat=per_seat, updated_at=at, version=self.version + 1)
+
+
+def month_of(arr: int) -> int:
+    """Return a twelfth in whole minor units, halves to the even neighbour."""
+    quotient, remainder = divmod(arr, MONTHS)
+    doubled = 2 * remainder
+    return quotient + (doubled > MONTHS or (doubled == MONTHS and quotient % 2 == 1))
 
 
 def start(subscription_id: str, tenant: TenantState, per_seat: int | None, at: datetime) -> Subscription:

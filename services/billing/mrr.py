@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.billing.models import Subscription
+from services.billing.models import Subscription, month_of
 from services.billing.repository import RevenueRow, RevenueScope, SubscriptionRepository
 from shared.auth import Person
 from shared.errors import InsufficientRole, NotFound
 from shared.money import spread
-
-MONTHS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +33,6 @@ class Revenue:
     subscriptions: int
     seats: int
     parts: tuple[Part, ...]
-
-
-def month_of(arr: int) -> int:
-    """Return a twelfth in whole minor units, halves to the even neighbour."""
-    quotient, remainder = divmod(arr, MONTHS)
-    doubled = 2 * remainder
-    return quotient + (doubled > MONTHS or (doubled == MONTHS and quotient % 2 == 1))
 
 
 def revenue_of(rows: Sequence[RevenueRow]) -> list[Revenue]:

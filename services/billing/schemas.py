@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from services.billing.catalog import Impact
-from services.billing.models import Price, Subscription
-from services.billing.mrr import Revenue, month_of
+from services.billing.models import Price, Subscription, month_of
+from services.billing.mrr import Revenue
 from shared.contracts.billing import Cycle, SubscriptionStatus
 from shared.schemas import Input, Timestamp, View
 

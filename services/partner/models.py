@@ -19,6 +19,7 @@ from shared.contracts.partner import (
     PartnerChanges,
     PartnerState,
     PartnerStatus,
+    TerminationState,
 )
 from shared.errors import Conflict, Invalid
 
@@ -72,6 +73,7 @@ class Partner:
     version: int = 1
     domain: str | None = None
     contact: ContactState = field(default_factory=ContactState)
+    termination: TerminationState | None = None
 
     def change(self, wanted: PartnerChange, at: datetime) -> Partner:
         """Apply ``wanted``; what is already so changes nothing, and then this very object is returned.

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.partner.models import Customer, Partner, SlugTaken
 from services.partner.scope import EVERYTHING, Scope
-from shared.contracts.partner import ContactState, ContractState
+from shared.contracts.partner import ContactState, ContractState, TerminationState
 from shared.errors import StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
@@ -132,12 +132,14 @@ def _conditions(only: PartnerFilter) -> list[Document]:
     return conditions
 
 
+_NESTED = frozenset({"contact", "contract", "termination"})
+
+
 def _document(partner: Partner) -> Document:
-    document: Document = {
-        f.name: getattr(partner, f.name) for f in fields(partner) if f.name not in {"id", "contact", "contract"}
-    }
+    document: Document = {f.name: getattr(partner, f.name) for f in fields(partner) if f.name not in {"id", *_NESTED}}
     document["contact"] = partner.contact.model_dump()
     document["contract"] = partner.contract.model_dump()
+    document["termination"] = None if partner.termination is None else partner.termination.model_dump()
     document["words"] = words_of(partner.name, partner.slug)
     return document
 
@@ -147,4 +149,6 @@ def _from(row: Document) -> Partner:
     known["id"] = row["_id"]
     known["contact"] = ContactState.model_validate(row["contact"])
     known["contract"] = ContractState.model_validate(row["contract"])
+    if (termination := row.get("termination")) is not None:
+        known["termination"] = TerminationState.model_validate(termination)
     return Partner(**known)

@@ -7,7 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from shared.contracts.envelope import changes_of
-from shared.contracts.tenant import BillingContact, Cycle, DomainState, TenantChanges, TenantState, TenantStatus
+from shared.contracts.tenant import (
+    BillingContact,
+    Cycle,
+    DeletionState,
+    DomainState,
+    OwnershipState,
+    TenantChanges,
+    TenantState,
+    TenantStatus,
+)
 from shared.errors import Conflict, Invalid
 
 MAX_SEATS = 100_000
@@ -34,9 +43,24 @@ class WrongStatus(Conflict):
     code, title = "wrong_status", "The tenant's status does not allow this"
 
 
+class RestoreTooLate(Conflict):
+    code, title = "restore_too_late", "The erasure of the tenant has begun"
+
+
+class BelongsToPartner(Conflict):
+    code, title = "belongs_to_partner", "The tenant has a partner"
+
+
+class NoPartner(Conflict):
+    code, title = "no_partner", "The tenant has no partner"
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer of a partner. ``version`` counts the committed changes, from 1."""
+    """A customer of a partner. ``version`` counts the committed changes, from 1.
+
+    ``docs/tenant-lifecycle.md`` draws the statuses and says who may move a tenant between them.
+    """
 
     id: str
     slug: str
@@ -53,6 +77,9 @@ class Tenant:
     domains: tuple[DomainState, ...] = ()
     billing: BillingContact = field(default_factory=BillingContact)
     suspended_reason: str | None = None
+    ownership: tuple[OwnershipState, ...] = ()
+    detached_until: datetime | None = None
+    deletion: DeletionState | None = None
 
     def activate(self, at: datetime) -> Tenant:
         """Open a new tenant once every integration is ready for it; activating an active tenant changes nothing."""
@@ -77,6 +104,118 @@ class Tenant:
         if self.status != "suspended":
             raise WrongStatus(f"only a suspended tenant can be resumed; this one is {self.status}")
         return self._changed(at, status="active", suspended_reason=None)
+
+    def delete(self, reason: str | None, erase_after: datetime, at: datetime) -> Tenant:
+        """Shut the tenant until it is restored or erased; deleting a tenant that is being deleted changes nothing.
+
+        Raises:
+            WrongStatus: it is deleted already.
+        """
+        if self.status == "deleting":
+            return self
+        if self.status == "deleted":
+            raise WrongStatus("the tenant is deleted already")
+        deletion = DeletionState(
+            requested_at=at, reason=reason, erase_after=max(erase_after, at), restores_to=self.status
+        )
+        return self._changed(at, status="deleting", deletion=deletion)
+
+    def restore(self, at: datetime) -> Tenant:
+        """Undo a deletion; restoring a tenant that is not being deleted changes nothing.
+
+        Raises:
+            RestoreTooLate: its data is being erased. WrongStatus: it is deleted.
+        """
+        if self.status == "deleted":
+            raise WrongStatus("the tenant is deleted: its data is gone, and its slug is never used again")
+        if self.deletion is None:
+            return self
+        if self.deletion.erasing_since is not None:
+            raise RestoreTooLate(f"its data is being erased since {self.deletion.erasing_since:%Y-%m-%d %H:%M} UTC")
+        return self._changed(at, status=self.deletion.restores_to, deletion=None)
+
+    @property
+    def erasing(self) -> bool:
+        """Whether the time to restore it is over and nothing of it may stay in any backend."""
+        return self.status == "deleting" and self.deletion is not None and self.deletion.erasing_since is not None
+
+    def begin_erasure(self, at: datetime) -> Tenant:
+        """Close the way back once the time to restore is over; beginning twice changes nothing.
+
+        Raises:
+            WrongStatus: it is not being deleted, or may be restored for a while yet.
+        """
+        if self.erasing:
+            return self
+        if self.status != "deleting" or self.deletion is None or at < self.deletion.erase_after:
+            raise WrongStatus("only a tenant whose time to be restored is over is erased")
+        return self._changed(at, deletion=self.deletion.model_copy(update={"erasing_since": at}))
+
+    def finish_erasure(self, at: datetime) -> Tenant:
+        """Forget what is personal and free the domains, after every backend was seen to hold nothing of the tenant.
+
+        Raises:
+            WrongStatus: its erasure has not begun.
+        """
+        if self.deletion is None or not self.erasing:
+            raise WrongStatus("only a tenant that is being erased becomes deleted")
+        return self._changed(
+            at,
+            status="deleted",
+            domains=(),
+            billing=BillingContact(),
+            suspended_reason=None,
+            deletion=self.deletion.model_copy(update={"erased_at": at}),
+        )
+
+    def attach(self, partner: str, at: datetime) -> Tenant:
+        """Give a tenant without a partner to one; to its own partner changes nothing.
+
+        Raises:
+            BelongsToPartner: to another one. WrongStatus: it is deleted.
+        """
+        self._require_ownable()
+        if self.partner == partner:
+            return self
+        if self.partner is not None:
+            raise BelongsToPartner("detach it first, or let the other partner ask for a transfer")
+        return self._owned_by(partner, at, detached_until=None)
+
+    def detach(self, until: datetime, at: datetime) -> Tenant:
+        """Take the tenant from its partner; it waits for another until ``until``. A second time changes nothing.
+
+        Raises:
+            WrongStatus: it is deleted.
+        """
+        self._require_ownable()
+        if self.partner is None:
+            return self
+        return self._owned_by(None, at, detached_until=until)
+
+    def transfer(self, partner: str, at: datetime) -> Tenant:
+        """Let the tenant pass to ``partner``; to its own partner changes nothing.
+
+        Raises:
+            NoPartner: it has none, so it is attached instead. WrongStatus: it is deleted.
+        """
+        self._require_ownable()
+        if self.partner is None:
+            raise NoPartner("an operator attaches it")
+        if self.partner == partner:
+            return self
+        return self._owned_by(partner, at, detached_until=None)
+
+    def _require_ownable(self) -> None:
+        if self.status == "deleted":
+            raise WrongStatus("a deleted tenant keeps the partner that it had")
+
+    def _owned_by(self, partner: str | None, at: datetime, **changes: Any) -> Tenant:
+        history = tuple(
+            past if past.until is not None else past.model_copy(update={"until": at}) for past in self.ownership
+        )
+        if partner is not None:
+            history = (*history, OwnershipState(partner=partner, since=at))
+        return self._changed(at, partner=partner, ownership=history, **changes)
 
     def update(self, at: datetime, **changes: Any) -> Tenant:
         """Take over new values of name, plan, cycle, seats, domains or billing; the same values change nothing.

@@ -10,7 +10,7 @@ from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive
 from services.tenant.scope import Scope
 from shared.contracts.billing import PriceState
 from shared.contracts.partner import PartnerState
-from shared.contracts.tenant import BillingContact, DomainState, TenantStatus
+from shared.contracts.tenant import BillingContact, DeletionState, DomainState, OwnershipState, TenantStatus
 from shared.errors import FieldError, StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
@@ -94,10 +94,11 @@ class TenantRepository:
             StaleVersion: somebody changed the tenant since ``before`` was read.
             DomainTaken: a domain belongs to another tenant.
         """
+        change: Document = {"$set": _document(after)}
+        if not after.domains:  # absent, because the unique index on them is sparse
+            change["$unset"] = {"domains": ""}
         try:
-            result = await self._tenants.update_one(
-                {"_id": before.id, "version": before.version}, {"$set": _document(after)}, session=tx
-            )
+            result = await self._tenants.update_one({"_id": before.id, "version": before.version}, change, session=tx)
         except DuplicateKey as error:
             raise _taken(error) from error
         if result.matched_count == 0:
@@ -191,18 +192,21 @@ def _conditions(only: TenantFilter) -> list[Document]:
     return exact
 
 
+_NESTED = frozenset({"domains", "billing", "ownership", "deletion"})
+
+
 def _document(tenant: Tenant) -> Document:
-    document: Document = {
-        f.name: getattr(tenant, f.name) for f in fields(tenant) if f.name not in {"id", "domains", "billing"}
-    }
+    document: Document = {f.name: getattr(tenant, f.name) for f in fields(tenant) if f.name not in {"id", *_NESTED}}
     if tenant.domains:
         document["domains"] = [domain.model_dump() for domain in tenant.domains]
     document["billing"] = tenant.billing.model_dump()
+    document["ownership"] = [past.model_dump() for past in tenant.ownership]
+    document["deletion"] = None if tenant.deletion is None else tenant.deletion.model_dump()
     document["words"] = words_of(tenant.name, tenant.slug)
     return document
 
 
-_PLAIN = tuple(f.name for f in fields(Tenant) if f.name not in {"id", "domains", "billing"})
+_PLAIN = tuple(f.name for f in fields(Tenant) if f.name not in {"id", *_NESTED})
 
 
 def _from(row: Document) -> Tenant:
@@ -210,4 +214,7 @@ def _from(row: Document) -> Tenant:
     known["id"] = row["_id"]
     known["domains"] = tuple([DomainState.model_validate(d) for d in row.get("domains", ())])
     known["billing"] = BillingContact.model_validate(row.get("billing", {}))
+    known["ownership"] = tuple([OwnershipState.model_validate(past) for past in row.get("ownership", ())])
+    if (deletion := row.get("deletion")) is not None:
+        known["deletion"] = DeletionState.model_validate(deletion)
     return Tenant(**known)

@@ -19,6 +19,7 @@ from shared.contracts.tenant import (
     BillingContact,
     Cycle,
     DomainState,
+    OwnershipState,
     TenantCreated,
     TenantEvent,
     TenantReconcileRequested,
@@ -117,6 +118,7 @@ class TenantService:
             updated_at=now,
             domains=new.domains,
             billing=new.billing,
+            ownership=(OwnershipState(partner=partner, since=now),),
         )
 
         async def body(tx: Transaction) -> Seen:

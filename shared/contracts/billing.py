@@ -63,6 +63,8 @@ class SubscriptionState(Contract):
     Attributes:
         per_seat: minor units per seat and cycle, the snapshot that holds until a price change; None without a price.
         arr: annual recurring revenue in minor units: an exact integer for every cycle. MRR is a twelfth of it.
+        mrr: monthly recurring revenue in minor units as billing rounds it for this subscription alone.
+        payment_failed_at: since when a payment is owed; None while nothing is.
     """
 
     id: str
@@ -75,8 +77,10 @@ class SubscriptionState(Contract):
     seats: int
     per_seat: int | None
     arr: int
+    mrr: int = 0
     status: SubscriptionStatus
     finding: str | None
+    payment_failed_at: Moment | None = None
     started_at: Moment
     updated_at: Moment
     version: int

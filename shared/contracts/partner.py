@@ -36,6 +36,18 @@ class ContactState(Contract):
     phone: Personal[str] | None = None
 
 
+class TerminationState(Contract):
+    """How the end of a partner stands.
+
+    Attributes:
+        transfer_to: the partner that takes over its customers; None where it must have none.
+    """
+
+    requested_at: Moment
+    transfer_to: str | None = None
+    terminated_at: Moment | None = None
+
+
 class PartnerState(Contract):
     """The full public state of a partner after a change."""
 
@@ -49,6 +61,7 @@ class PartnerState(Contract):
     created_at: Moment
     updated_at: Moment
     version: int
+    termination: TerminationState | None = None
 
 
 class PartnerChanges(Contract):
@@ -59,6 +72,7 @@ class PartnerChanges(Contract):
     contact: Change[ContactState] | None = None
     contract: Change[ContractState] | None = None
     status: Change[PartnerStatus] | None = None
+    termination: Change[TerminationState] | None = None
 
 
 class PartnerEvent(Event):
@@ -76,3 +90,58 @@ class PartnerCreated(PartnerEvent):
 class PartnerUpdated(PartnerEvent):
     type: ClassVar[str] = "partner.updated.v1"
     summary: ClassVar[str] = "Name, domain, contact or contract changed."
+
+
+class PartnerSuspended(PartnerEvent):
+    type: ClassVar[str] = "partner.suspended.v1"
+    summary: ClassVar[str] = "A partner takes no new customers for now."
+
+
+class PartnerResumed(PartnerEvent):
+    type: ClassVar[str] = "partner.resumed.v1"
+    summary: ClassVar[str] = "A suspended partner takes customers again."
+
+
+class PartnerTerminationStarted(PartnerEvent):
+    """The partner takes no customers from here on; the tenant service answers with how many it has."""
+
+    type: ClassVar[str] = "partner.termination_started.v1"
+    summary: ClassVar[str] = "An operator began to terminate a partner."
+
+
+class PartnerTerminationRefused(PartnerEvent):
+    """Attributes:
+    customers: how many there are; with one or more a partner is not terminated.
+    """
+
+    type: ClassVar[str] = "partner.termination_refused.v1"
+    summary: ClassVar[str] = "A partner has customers, so it is active again."
+
+    customers: int
+
+
+class PartnerTerminated(PartnerEvent):
+    type: ClassVar[str] = "partner.terminated.v1"
+    summary: ClassVar[str] = "A partner without customers has ended."
+
+
+class SavedReportState(Contract):
+    """A report that a partner keeps: its definition, not its figures."""
+
+    id: str
+    partner: str
+    name: str
+    dataset: str
+    version: int
+
+
+class PartnerReportSaved(Event):
+    type: ClassVar[str] = "partner.report_saved.v1"
+    summary: ClassVar[str] = "A partner keeps a report of its own."
+    state: SavedReportState
+
+
+class PartnerReportRemoved(Event):
+    type: ClassVar[str] = "partner.report_removed.v1"
+    summary: ClassVar[str] = "A partner's own report is gone."
+    state: SavedReportState

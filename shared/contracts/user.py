@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 
 from shared.contracts.envelope import Change, Contract, Event, Moment, Personal, PersonResource
 
-PersonStatus = Literal["inviting", "invited", "active", "inactive", "withdrawn"]
-"""``inviting``: the identity provider does not know of the person yet. ``withdrawn`` is only said, never kept: the
-record of an invitation that came to nothing is removed."""
+PersonStatus = Literal["inviting", "invited", "expired", "active", "inactive", "erased", "withdrawn"]
+"""``inviting``: the identity provider does not know of the person yet. ``expired``: the invited person did not come in
+time and cannot sign in until the invitation is sent again. ``erased``: an id without a person; it never comes back.
+``withdrawn`` is only said, never kept: the record of an invitation that came to nothing is removed."""
 
 Handoff = Literal["recovery-link", "temp-password", "existing", "none"]
 """The kind of credential that was shown once. ``existing``: the person can sign in already and got none. ``none``: the
@@ -121,3 +122,20 @@ class UserDeactivated(UserEvent):
 class UserReactivated(UserEvent):
     type: ClassVar[str] = "user.reactivated.v1"
     summary: ClassVar[str] = "A person who was shut out may sign in again."
+
+
+class UserInviteExpired(UserEvent):
+    type: ClassVar[str] = "user.invite_expired.v1"
+    summary: ClassVar[str] = "An invited person did not come in time; their seat is free and their credential is void."
+
+
+class UserErased(Event):
+    """Whoever keeps something of this person forgets it. The event itself holds the id and nothing else of them.
+
+    The resource is the person without a name.
+    """
+
+    type: ClassVar[str] = "user.erased.v1"
+    summary: ClassVar[str] = "A person was erased: the id stays, everything personal goes."
+
+    resource: PersonResource
