@@ -43,10 +43,10 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.leases import Lease
 from shared.metrics import exposition
 from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_unavailable, wait_until_available
+from shared.openapi import Operations, documented, name_of
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
-from shared.schemas import ProblemView
 from shared.settings import ServiceSettings, decode_key
 from shared.tasks import end_tasks
 from shared.topology import Topology
@@ -111,12 +111,13 @@ def create_app(
     tasks: Sequence[Task] = (),
     closing: Sequence[Task] = (),
     public: tuple[str, ...] = (),
+    operations: Operations | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
-    ``closing`` is called once at the end: clients of other systems.
+    ``closing`` is called once at the end: clients of other systems. ``operations`` describe the routes to clients.
     """
     prepared = asyncio.Event()
     app = FastAPI(
@@ -127,8 +128,10 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        responses={422: {"description": "The request is not valid", "model": ProblemView}},
+        generate_unique_id_function=name_of,
     )
+    app.state.operations = operations or {}
+    app.openapi = documented(app, routers)  # type: ignore[method-assign]
     app.state.deps = deps
     app.state.platform = platform
     app.include_router(_operations(platform, prepared))

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from services.billing.catalog import CatalogService
 from services.billing.consumers import TENANTS, TenantEvents
+from services.billing.examples import OPERATIONS
 from services.billing.mrr import RevenueService
 from services.billing.repository import INDEXES, PriceRepository, SubscriptionRepository
 from services.billing.routes import router
@@ -40,7 +41,9 @@ def build(settings: BillingSettings, platform: Platform | None = None) -> FastAP
         catalog=CatalogService(prices, subscriptions, transactions, outbox, clock),
         revenue=RevenueService(subscriptions),
     )
-    return create_app(platform, deps, [router], indexes=INDEXES, tasks=[consumer.run, repricer.run])
+    return create_app(
+        platform, deps, [router], operations=OPERATIONS, indexes=INDEXES, tasks=[consumer.run, repricer.run]
+    )
 
 
 def main() -> None:

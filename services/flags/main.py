@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from services.flags.consumers import TENANTS, TenantEvents
+from services.flags.examples import OPERATIONS
 from services.flags.repository import INDEXES, FlagRepository, TenantProjection
 from services.flags.routes import router
 from services.flags.service import FlagService
@@ -40,7 +41,9 @@ def build(settings: FlagsSettings, platform: Platform | None = None) -> FastAPI:
         await service.seed()
         await asyncio.Event().wait()
 
-    return create_app(platform, Deps(service), [router], indexes=INDEXES, tasks=[seed, consumer.run])
+    return create_app(
+        platform, Deps(service), [router], operations=OPERATIONS, indexes=INDEXES, tasks=[seed, consumer.run]
+    )
 
 
 def main() -> None:

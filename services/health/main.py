@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 from fastapi import FastAPI
 
+from services.health.examples import OPERATIONS
 from services.health.models import DEADLINE_SECONDS
 from services.health.probes import probes_of
 from services.health.repository import INDEXES, ProbeRepository
@@ -42,6 +43,7 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
         platform,
         Deps(service),
         [router],
+        operations=OPERATIONS,
         indexes=INDEXES,
         tasks=[service.run],
         closing=[client.aclose],

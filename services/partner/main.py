@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from services.partner.consumers import CONSUMER, CustomerProjection
+from services.partner.examples import OPERATIONS
 from services.partner.repository import INDEXES, CustomerRepository, PartnerRepository
 from services.partner.routes import internal, router
 from services.partner.service import PartnerService
@@ -41,7 +42,9 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
         # Made anew at each start of the worker: what it pulled with may not outlive it.
         await EventConsumer(platform.bus, CONSUMER, mongo, projection.handle, platform.clock).run()
 
-    return create_app(platform, deps, [router, internal], indexes=INDEXES, tasks=[hear_of_tenants])
+    return create_app(
+        platform, deps, [router, internal], operations=OPERATIONS, indexes=INDEXES, tasks=[hear_of_tenants]
+    )
 
 
 def main() -> None:

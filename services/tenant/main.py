@@ -8,7 +8,9 @@ from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
+from services.tenant.examples import OPERATIONS as TENANT_OPERATIONS
 from services.tenant.people.directory import Directory
+from services.tenant.people.examples import OPERATIONS as PEOPLE_OPERATIONS
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
 from services.tenant.people.resends import Resends
@@ -77,6 +79,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         [router, people_router, internal],
         indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
+        operations={**TENANT_OPERATIONS, **PEOPLE_OPERATIONS},
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )
 
