@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, WrongStatus
+from services.tenant.people import examples as people
 from services.tenant.service import TenantSuspendedForMembers
 from shared.errors import InsufficientRole
 from shared.openapi import Described, Operations
@@ -45,7 +46,7 @@ NEW = {
 }
 SUSPENDED = {**TENANT, "status": "suspended", "suspendedReason": "unpaid", "updatedAt": _CHANGED, "version": 3}
 
-OPERATIONS: Operations = {
+_TENANTS: Operations = {
     "create_tenant": Described(
         text="For people of a partner; the partner is the caller's and is not named. The slug is unique for ever: "
         "it is not free again when the tenant is deleted. `plan`, `cycle` and `currency` must be sold (`GET "
@@ -107,3 +108,5 @@ OPERATIONS: Operations = {
         answer=TENANT,
     ),
 }
+
+OPERATIONS: Operations = {**_TENANTS, **people.OPERATIONS}
