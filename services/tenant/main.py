@@ -23,10 +23,11 @@ from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
+from services.tenant.terminations import Mover, PartnerBooks, PartnerEnds
 from services.tenant.transfers.repository import INDEXES as TRANSFER_INDEXES
 from services.tenant.transfers.routes import router as transfers_router
 from services.tenant.transfers.service import Transfers
@@ -56,16 +57,18 @@ class Deps:
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    clock = platform.clock
+    transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
-    events = PartnerEvents(partners)
-    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
     prices = PriceProjection(platform.mongo)
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
+    books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
+    ends = PartnerEnds(books, provisioning.intents, transactions, outbox, clock)
+    events = PartnerEvents(partners, ends)
+    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
     deps = Deps(
         tenants=lifecycle.tenants,
         deletions=lifecycle.deletions,
@@ -78,7 +81,12 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run, lifecycle.expiry.run]
+    tasks: list[Task] = [
+        consumer.run,
+        catalog.run,
+        lifecycle.expiry.run,
+        Mover(ends, platform.lease("partner-moves")).run,
+    ]
     if people.worker is not None:
         tasks.append(people.worker.run)
     if provisioning.worker is not None:
