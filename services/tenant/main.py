@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
 from services.tenant.people.directory import Directory
+from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.repository import INDEXES as ERASURE_INDEXES
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
 from services.tenant.people.resends import Resends
@@ -41,6 +44,7 @@ class Deps:
     invites: Invites
     resends: Resends
     roles: Roles
+    erasures: Erasures
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -53,7 +57,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     prices = PriceProjection(platform.mongo)
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
-    people = wire_people(platform, tenants, partners, authentik)
+    people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
     deps = Deps(
         tenants=TenantService(
@@ -64,18 +68,17 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         invites=people.invites,
         resends=people.resends,
         roles=people.roles,
+        erasures=people.erasures,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run]
-    if people.worker is not None:
-        tasks.append(people.worker.run)
+    tasks: list[Task] = [consumer.run, catalog.run, *people.workers]
     if provisioning.worker is not None:
         tasks.append(provisioning.worker.run)
     return create_app(
         platform,
         deps,
         [router, people_router, internal],
-        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
+        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **ERASURE_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )
