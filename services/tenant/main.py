@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI
 
@@ -12,6 +13,8 @@ from services.tenant.deletions import Deletions
 from services.tenant.examples import OPERATIONS
 from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
+from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.repository import INDEXES as ERASURE_INDEXES
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
 from services.tenant.people.resends import Resends
@@ -52,6 +55,7 @@ class Deps:
     invites: Invites
     resends: Resends
     roles: Roles
+    erasures: Erasures
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -62,7 +66,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     prices = PriceProjection(platform.mongo)
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
-    people = wire_people(platform, tenants, partners, authentik)
+    people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
@@ -79,6 +83,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         invites=people.invites,
         resends=people.resends,
         roles=people.roles,
+        erasures=people.erasures,
     )
 
     tasks: list[Task] = [
@@ -86,16 +91,22 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         catalog.run,
         lifecycle.expiry.run,
         Mover(ends, platform.lease("partner-moves")).run,
+        *people.workers,
     ]
-    if people.worker is not None:
-        tasks.append(people.worker.run)
     if provisioning.worker is not None:
         tasks.append(provisioning.worker.run)
     return create_app(
         platform,
         deps,
         [router, transfers_router, people_router, internal],
-        indexes={**INDEXES, **TRANSFER_INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
+        indexes={
+            **INDEXES,
+            **TRANSFER_INDEXES,
+            **PEOPLE_INDEXES,
+            **TASK_INDEXES,
+            **ERASURE_INDEXES,
+            **PROVISIONING_INDEXES,
+        },
         tasks=tasks,
         operations=OPERATIONS,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
