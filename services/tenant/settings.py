@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Port, ServiceSettings
+from shared.settings import Key32, Port, ServiceSettings
 
 RootUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")]
 
@@ -38,6 +38,9 @@ class TenantSettings(ServiceSettings):
     )
     ocis_token: SecretStr | None = Field(
         None, validate_default=True, description="Bearer token of an administrator; goes with TENANT_OCIS_URL."
+    )
+    certificate_key: Key32 = Field(
+        description="Ed25519 seed that signs certificates of deletion: 32 bytes, base64url. Never in MongoDB."
     )
     resync_seconds: float = Field(
         300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
