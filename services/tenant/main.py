@@ -24,6 +24,12 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
+from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
+from services.tenant.provisioning.certificates.routes import router as certificate_router
+from services.tenant.provisioning.certificates.service import Certificates
+from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
+from services.tenant.provisioning.drift.routes import router as drift_router
+from services.tenant.provisioning.drift.service import DriftService
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
@@ -56,6 +62,8 @@ class Deps:
     resends: Resends
     roles: Roles
     erasures: Erasures
+    drift: DriftService
+    certificates: Certificates
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -84,6 +92,8 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         resends=people.resends,
         roles=people.roles,
         erasures=people.erasures,
+        drift=provisioning.drift,
+        certificates=provisioning.certificates,
     )
 
     tasks: list[Task] = [
@@ -92,13 +102,12 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         lifecycle.expiry.run,
         Mover(ends, platform.lease("partner-moves")).run,
         *people.workers,
+        provisioning.worker.run,
     ]
-    if provisioning.worker is not None:
-        tasks.append(provisioning.worker.run)
     return create_app(
         platform,
         deps,
-        [router, transfers_router, people_router, internal],
+        [router, transfers_router, drift_router, certificate_router, people_router, internal],
         indexes={
             **INDEXES,
             **TRANSFER_INDEXES,
@@ -106,6 +115,8 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
             **TASK_INDEXES,
             **ERASURE_INDEXES,
             **PROVISIONING_INDEXES,
+            **DRIFT_INDEXES,
+            **CERTIFICATE_INDEXES,
         },
         tasks=tasks,
         operations=OPERATIONS,
