@@ -45,8 +45,10 @@ answers at any time.
 """
 TAGS = [
     {"name": "tenants", "description": "Customers: their life from creation to erasure, and their provisioning."},
+    {"name": "transfers", "description": "Requests of partners to take over a tenant, and who decides them."},
     {"name": "people", "description": "Operators, partners' people and tenants' people: invitations, roles, access."},
-    {"name": "partners", "description": "Who sells the suite: contracts, the end of one, reports."},
+    {"name": "partners", "description": "Who sells the suite: contracts, suspension, the end of one."},
+    {"name": "partner reports", "description": "What a partner's customers are worth, and how they fare."},
     {"name": "billing", "description": "The catalog, subscriptions and recurring revenue."},
     {"name": "flags", "description": "Feature flags: definitions and evaluation."},
     {"name": "audit", "description": "The tamper-evident log."},

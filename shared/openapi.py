@@ -72,6 +72,9 @@ _PARAMETERS: Mapping[tuple[str, str], tuple[str, str | None]] = {
         "5a1f9c0e-2b7d-4f6a-9d43-0f5f3c1f7a10",
     ),
     ("path", "slug"): ("Slug of the tenant or partner that the path names.", "acme"),
+    ("path", "transfer"): ("Id of a request to take over a tenant.", "0198c0de-0000-7000-8000-000000000008"),
+    ("path", "acceptance"): ("Id of an accepted difference.", "0198c0de-0000-7000-8000-000000000011"),
+    ("path", "id"): ("Id of a saved report.", "0198c0de-0000-7000-8000-000000000009"),
     ("path", "person"): ("Id of a person.", "0198c0de-0000-7000-8000-000000000002"),
     ("path", "key"): ("Key of a flag.", "oci_versioning"),
     ("path", "price_id"): ("Id of a price.", "0198c0de-0000-7000-8000-000000000003"),
@@ -89,6 +92,7 @@ class Described:
         refusals: errors of the use case, beside those that the signature says already.
         location: an example of ``Location``, where the success has one.
         others: examples of further answers that are no refusal, by status.
+        csv: an example of the same answer as CSV, where it can be had.
     """
 
     text: str = ""
@@ -97,6 +101,7 @@ class Described:
     refusals: tuple[type[DomainError], ...] = ()
     location: str = ""
     others: Mapping[int, Json] = field(default_factory=dict)
+    csv: str = ""
 
 
 Operations = Mapping[str, Described]
@@ -153,12 +158,15 @@ def _complete(operation: dict[str, Any], route: APIRoute, described: Described) 
             parameter.setdefault("example", example)
     if described.request is not None:
         _shows(operation["requestBody"]["content"], described.request)
-    responses = operation["responses"]
-    responses.pop("422", None)
-    success = next(status for status in responses if status.startswith("2"))
+    # What a route says of its refusals has the shape of its answers; they are written anew, as problems.
+    responses = {status: said for status, said in operation["responses"].items() if status < "4"}
+    operation["responses"] = responses
+    success = min(responses)
     for status, example in {int(success): described.answer, **described.others}.items():
         if example is not None:
             _shows(responses[str(status)]["content"], example)
+    if described.csv:
+        responses[success]["content"]["text/csv"] = {"schema": {"type": "string"}, "example": described.csv}
     _headers(operation, success, described)
     refusals = [*_from_signature(operation, route), *described.refusals]
     by_status = sorted(dict.fromkeys(refusals), key=lambda kind: kind.status)
@@ -174,7 +182,7 @@ def _headers(operation: dict[str, Any], success: str, described: Described) -> N
     names = {parameter["name"] for parameter in operation.get("parameters", [])}
     headers: dict[str, Any] = {}
     conditional = "if-match" in names or "304" in operation["responses"]
-    if conditional or (isinstance(described.answer, dict) and "version" in described.answer):
+    if success != "204" and (conditional or (isinstance(described.answer, dict) and "version" in described.answer)):
         headers["ETag"] = _ETAG
     if "cursor" in names:
         headers["Link"] = _LINK
@@ -182,8 +190,6 @@ def _headers(operation: dict[str, Any], success: str, described: Described) -> N
         headers["Location"] = {**_LOCATION, "example": described.location}
     if "idempotency-key" in names:
         headers["Idempotency-Replayed"] = _REPLAYED
-    if success == "204":
-        headers.pop("ETag", None)
     if headers:
         operation["responses"][success]["headers"] = headers
 

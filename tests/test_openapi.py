@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from infrastructure.docs.discovery import services_with
 from infrastructure.docs.openapi import document, operations_of
@@ -125,3 +129,23 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 
     for reference in references(DOCUMENT):
         resolved(DOCUMENT, {"$ref": reference})
+
+
+def test_every_tag_is_described_and_none_is_idle() -> None:
+    used = {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
+    assert used == {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
+
+
+def test_the_certificate_that_is_shown_can_be_verified() -> None:
+    """RFC 7515 §5.2 and RFC 8037 §3.1, without a line of ours; the key is that of RFC 8037, appendix A."""
+    shown = success(OPERATIONS["GET /api/tenants/{slug}/certificate"])[1]["content"][JSON]["example"]
+    header, payload, signature = (
+        base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in shown["certificate"].split(".")
+    )
+    published = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    assert shown["publicKey"]["x"] == published
+    key = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(published + "="))
+    key.verify(signature, shown["certificate"].rpartition(".")[0].encode())
+    assert json.loads(header)["kid"] == shown["publicKey"]["kid"] == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    assert json.loads(payload) == shown["payload"]
+    assert hashlib.sha256(shown["certificate"].encode()).hexdigest() == shown["sha256"]

@@ -161,15 +161,17 @@ def _gateway() -> dict[type[Event], _Told]:
 def _partners() -> dict[type[Event], _Told]:
     active = world.PARTNER
     renamed = world.later(active, name="Nordic Cloud ApS")
-    suspended = world.later(active, status="suspended")
+    suspended = world.later(active, status="suspended", suspended_reason="under review")
     ending = world.later(active, status="terminating", termination=world.TERMINATION)
     ended = world.later(ending, status="terminated", termination=world.TERMINATED)
     back = world.later(ending, status="active", termination=None)
     return {
         partner.PartnerCreated: _Told(_NORDIC, active),
         partner.PartnerUpdated: _Told(_NORDIC, renamed, active),
-        partner.PartnerSuspended: _Told(_NORDIC, suspended, active),
-        partner.PartnerResumed: _Told(_NORDIC, world.later(suspended, status="active"), suspended),
+        partner.PartnerSuspended: _Told(_NORDIC, suspended, active, more={"reason": "under review"}),
+        partner.PartnerResumed: _Told(
+            _NORDIC, world.later(suspended, status="active", suspended_reason=None), suspended
+        ),
         partner.PartnerTerminationStarted: _Told(_NORDIC, ending, active),
         partner.PartnerTerminationRefused: _Told(_NORDIC, back, ending, None, {"customers": 8}),
         partner.PartnerTerminated: _Told(_NORDIC, ended, ending, None),

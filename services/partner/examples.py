@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.partner.models import SlugTaken
+from services.partner.models import PartnerHasCustomers, SlugTaken, TransferTargetNotActive, WrongStatus
+from services.partner.reports import examples as reports
 from shared.errors import InsufficientRole, NotFound, OperatorTokenRequired
 from shared.openapi import Described, Operations
 
@@ -25,13 +26,17 @@ PARTNER: dict[str, Any] = {
         "margins": [{"since": "2026-11-01", "marginBps": 2_000}],
     },
     "status": "active",
+    "suspendedReason": None,
+    "termination": None,
     "customerCount": 8,
     "createdAt": _CREATED,
     "updatedAt": _CREATED,
     "version": 1,
 }
+_ENDING = {"requestedAt": "2026-11-23T09:30:00.000Z", "transferTo": "alpine", "terminatedAt": None}
+_ENDED = {**_ENDING, "terminatedAt": "2026-11-23T09:30:00.240Z"}
 
-OPERATIONS: Operations = {
+_PARTNERS: Operations = {
     "create_partner": Described(
         text="The slug is unique for ever. The first margin begins with the contract; each holds until the next.",
         request={
@@ -69,6 +74,28 @@ OPERATIONS: Operations = {
             "updatedAt": "2026-11-23T09:30:00.000Z",
             "version": 2,
         },
-        refusals=_NOT_AN_OPERATOR,
+        refusals=(*_NOT_AN_OPERATOR, WrongStatus),
+    ),
+    "suspend_partner": Described(
+        text="It keeps its customers and its people keep their access; creates, attaches and transfers to it are "
+        "refused. A second time is a no-op.",
+        request={"reason": "under review"},
+        answer={**PARTNER, "status": "suspended", "suspendedReason": "under review", "version": 2},
+        refusals=(*_NOT_AN_OPERATOR, WrongStatus),
+    ),
+    "resume_partner": Described(
+        text="A second time is a no-op.", answer={**PARTNER, "version": 3}, refusals=(*_NOT_AN_OPERATOR, WrongStatus)
+    ),
+    "terminate_partner": Described(
+        text="From the first moment no customer can come any more; then the tenant service counts. None: 200, "
+        "`terminated`. Some: 409, and the partner is what it was before. No answer within a few seconds: 202, "
+        "`terminating`, and the same request later says what came of it. `transferTo` names an active partner that "
+        "takes over all customers.",
+        request={"transferTo": "alpine"},
+        answer={**PARTNER, "status": "terminated", "customerCount": 0, "termination": _ENDED, "version": 3},
+        others={202: {**PARTNER, "status": "terminating", "termination": _ENDING, "version": 2}},
+        refusals=(*_NOT_AN_OPERATOR, PartnerHasCustomers, TransferTargetNotActive, WrongStatus),
     ),
 }
+
+OPERATIONS: Operations = {**_PARTNERS, **reports.OPERATIONS}

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, WrongStatus
+from services.tenant.models import (
+    BelongsToPartner,
+    DomainTaken,
+    NoPriceForPlan,
+    PartnerNotActive,
+    RestoreTooLate,
+    SeatsInUse,
+    SlugTaken,
+    SlugTooSimilar,
+    WrongStatus,
+)
 from services.tenant.people import examples as people
-from services.tenant.service import TenantSuspendedForMembers
+from services.tenant.provisioning import examples as provisioning
+from services.tenant.service import TenantDeletedForMembers, TenantSuspendedForMembers
+from services.tenant.transfers import examples as transfers
 from shared.errors import InsufficientRole
 from shared.openapi import Described, Operations
 
@@ -36,6 +48,10 @@ TENANT: dict[str, Any] = {
     "createdAt": _CREATED,
     "updatedAt": _CREATED,
     "version": 2,
+    "ownership": [{"partner": "nordic", "since": _CREATED, "until": None}],
+    "detachedUntil": None,
+    "detachedOverdue": False,
+    "deletion": None,
     "provisioning": _conditions("ready", "Provisioned"),
 }
 NEW = {
@@ -45,6 +61,35 @@ NEW = {
     "provisioning": _conditions("pending", "NotTried", "not compared yet", 0),
 }
 SUSPENDED = {**TENANT, "status": "suspended", "suspendedReason": "unpaid", "updatedAt": _CHANGED, "version": 3}
+DELETING = {
+    **TENANT,
+    "status": "deleting",
+    "updatedAt": _CHANGED,
+    "version": 3,
+    "deletion": {
+        "requestedAt": _CHANGED,
+        "reason": "contract ended",
+        "eraseAfter": "2026-12-23T09:30:00.000Z",
+        "restoresTo": "active",
+        "erasingSince": None,
+        "erasedAt": None,
+    },
+}
+DETACHED = {
+    **TENANT,
+    "partner": None,
+    "ownership": [{"partner": "nordic", "since": _CREATED, "until": _CHANGED}],
+    "detachedUntil": "2026-12-23T09:30:00.000Z",
+    "updatedAt": _CHANGED,
+    "version": 3,
+}
+ATTACHED = {
+    **TENANT,
+    "partner": "alpine",
+    "ownership": [*DETACHED["ownership"], {"partner": "alpine", "since": "2026-11-24T08:00:00.000Z", "until": None}],
+    "updatedAt": "2026-11-24T08:00:00.000Z",
+    "version": 4,
+}
 
 _TENANTS: Operations = {
     "create_tenant": Described(
@@ -63,7 +108,7 @@ _TENANTS: Operations = {
             "billing": {"contact": "accounts@acme.example", "company": "Acme Ltd"},
         },
         answer=NEW,
-        refusals=(SlugTaken, DomainTaken, PartnerNotActive, NoPriceForPlan),
+        refusals=(SlugTaken, SlugTooSimilar, DomainTaken, PartnerNotActive, NoPriceForPlan),
         location="/api/tenants/acme",
     ),
     "list_tenants": Described(
@@ -75,7 +120,7 @@ _TENANTS: Operations = {
     "read_tenant": Described(
         text="A plain member sees `slug`, `name`, `plan` and `status` only.",
         answer=TENANT,
-        refusals=(TenantSuspendedForMembers,),
+        refusals=(TenantSuspendedForMembers, TenantDeletedForMembers),
     ),
     "update_tenant": Described(
         text="Members that are absent stay; `domains` and `billing` are replaced whole. A partner's people and "
@@ -89,7 +134,7 @@ _TENANTS: Operations = {
             "updatedAt": _CHANGED,
             "version": 3,
         },
-        refusals=(InsufficientRole, TenantSuspendedForMembers, DomainTaken, WrongStatus, NoPriceForPlan),
+        refusals=(InsufficientRole, DomainTaken, WrongStatus, SeatsInUse, NoPriceForPlan),
     ),
     "suspend_tenant": Described(
         text="A second time is a no-op. The answer does not wait for the backends: `provisioning` says `Proven` for "
@@ -106,7 +151,43 @@ _TENANTS: Operations = {
     "reconcile_tenant": Described(
         text="What differs is made right; what came of it is in `provisioning` of the tenant.",
         answer=TENANT,
+        refusals=(WrongStatus,),
+    ),
+    "delete_tenant": Described(
+        text="Nobody uses the tenant from now on, which is proven like a suspension. Until `deletion.eraseAfter` "
+        "everything is kept and `…/restore` undoes it; then its data is erased in every backend, and "
+        "`…/certificate` says so. The slug is never free again. A second time is a no-op.",
+        request={"reason": "contract ended"},
+        answer=DELETING,
+        refusals=(WrongStatus,),
+    ),
+    "restore_tenant": Described(
+        text="The tenant is what it was before, suspended if it was; a second time is a no-op.",
+        answer={**TENANT, "updatedAt": _CHANGED, "version": 4},
+        refusals=(RestoreTooLate, WrongStatus),
+    ),
+    "attach_tenant": Described(
+        text="The partner must be active. To its own partner it is a no-op. `ownership` keeps the dates.",
+        request={"partner": "alpine"},
+        answer=ATTACHED,
+        refusals=(BelongsToPartner, PartnerNotActive, WrongStatus),
+    ),
+    "detach_tenant": Described(
+        text="`until` is at most 366 days away; without it the platform's setting decides. The tenant goes on working; "
+        "`detachedOverdue` says that it has waited longer. Days without a partner earn nobody anything.",
+        request={"until": "2026-12-23T09:30:00.000Z"},
+        answer=DETACHED,
+        refusals=(WrongStatus,),
+    ),
+    "list_tenants_of_partner": Described(
+        text="For operators and the partner's own people. `counts` holds the partner's tenants per status.",
+        answer={"items": [TENANT], "next": None, "counts": {"active": 8}},
     ),
 }
 
-OPERATIONS: Operations = {**_TENANTS, **people.OPERATIONS}
+OPERATIONS: Operations = {
+    **_TENANTS,
+    **transfers.OPERATIONS,
+    **provisioning.OPERATIONS,
+    **people.OPERATIONS,
+}

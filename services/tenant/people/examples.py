@@ -10,10 +10,12 @@ from services.tenant.people.models import (
     AlreadyAMember,
     BelongsElsewhere,
     InAnotherPartner,
+    InvitationExpired,
     LastAdmin,
     LastOperator,
     LastOwner,
     NotInvited,
+    PersonErased,
     PersonInactive,
     SeatLimitReached,
 )
@@ -37,6 +39,8 @@ PERSON: dict[str, Any] = {
     "partner": None,
     "tenants": {"acme": "member"},
     "lastSeen": _SEEN,
+    "inviteExpiresAt": None,
+    "erasedAt": None,
     "createdAt": _CREATED,
     "version": 3,
     "pending": None,
@@ -48,6 +52,7 @@ MEMBER: dict[str, Any] = {
     "role": "member",
     "status": "active",
     "lastSeen": _SEEN,
+    "inviteExpiresAt": None,
     "version": 3,
     "pending": None,
 }
@@ -68,7 +73,10 @@ The answer shows exactly one credential, `link` or `tempPassword`, and shows it 
 which: `recovery-link`, `temp-password`, `existing` (the person can sign in already) or `none`. Where the identity
 provider does not answer in time, the answer is 202 with `status: pending`, and the invitation is finished later,
 without a credential."""
-_REFUSED_INVITATIONS = (AlreadyAMember, PersonInactive, InviteInProgress, IdentityConflict, AccountNotUsable)
+_REFUSED_INVITATIONS = (
+    *(AlreadyAMember, PersonInactive, InvitationExpired),
+    *(InviteInProgress, IdentityConflict, AccountNotUsable),
+)
 _BY_WHOM_TENANT = "For operators, the tenant's partner and its admins."
 _BY_WHOM_PARTNER = "For operators and the partner's owners."
 
@@ -88,7 +96,7 @@ _OF_EVERYBODY: Operations = {
         },
     ),
     "list_users": Described(
-        text="The filters narrow together. `q` finds prefixes of a word of the name or of the address.",
+        text="`q` finds prefixes of a word of the name or of the address.",
         answer={"items": [PERSON], "next": None},
     ),
     "read_user": Described(
@@ -116,7 +124,25 @@ _OF_EVERYBODY: Operations = {
         refusals=(LastOperator, LastOwner, LastAdmin),
     ),
     "reactivate_user": Described(
-        text="A second time is a no-op.", answer={**PERSON, "version": 5}, refusals=(SeatLimitReached,)
+        text="A second time is a no-op.",
+        answer={**PERSON, "version": 5},
+        refusals=(SeatLimitReached, PersonErased, InvitationExpired),
+    ),
+    "erase_user": Described(
+        text="For ever: every service forgets the person, their account goes if it is ours, and the log keeps only "
+        "what cannot be read any more. A second time is a no-op.",
+        answer={
+            **PERSON,
+            "email": "",
+            "name": "",
+            "status": "erased",
+            "active": False,
+            "tenants": {},
+            "lastSeen": None,
+            "erasedAt": "2026-11-23T09:30:00.000Z",
+            "version": 4,
+        },
+        refusals=(LastOperator, LastOwner, LastAdmin, AuthentikError),
     ),
 }
 _OF_PARTNERS: Operations = {
