@@ -190,7 +190,7 @@ def _life() -> dict[type[Event], _Told]:
     suspended = world.later(active, status="suspended", suspended_reason="unpaid")
     deleting = world.later(active, status="deleting", deletion=world.DELETION)
     erasing = world.later(deleting, deletion=world.ERASING)
-    erased = world.later(erasing, status="deleted", deletion=world.ERASED)
+    erased = world.later(erasing, status="deleted", deletion=world.ERASED, domains=())
     return {
         tenant.TenantCreated: _Told(_ACME, new, actor=_OWNER),
         tenant.TenantActivated: _Told(_ACME, active, new, None),

@@ -39,7 +39,7 @@ class TenantSettings(ServiceSettings):
     ocis_token: SecretStr | None = Field(
         None, validate_default=True, description="Bearer token of an administrator; goes with TENANT_OCIS_URL."
     )
-    deletion_grace_days: int = Field(
+    deletion_grace_days: float = Field(
         30, ge=0, le=3_650, description="How long a deleted tenant can be restored before its data is erased."
     )
     detached_days: int = Field(
