@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -88,6 +90,13 @@ async def mongo(database: TestDatabase) -> AsyncIterator[Mongo]:
 @pytest.fixture
 async def nats_topology(nats_server: NatsServer) -> AsyncIterator[Topology]:
     """Streams and consumers of the whole fleet under a prefix of this test."""
+    async with topology_on(nats_server) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def topology_on(nats_server: NatsServer) -> AsyncIterator[Topology]:
+    """Streams and consumers of the whole fleet under a prefix of their own."""
     made = Topology(f"t{secrets.token_hex(6)}")
     admin = await nats.connect(nats_url(nats_server, "admin"))
     await topology.ensure(admin, made)
@@ -109,6 +118,7 @@ async def nats_prefix(nats_topology: Topology) -> str:
 @pytest.fixture
 def service_environment(database: TestDatabase, nats_server: NatsServer, nats_prefix: str) -> Any:
     """Return a function that gives the settings of a service as keyword arguments."""
+    return functools.partial(environment_of, database, nats_server, nats_prefix)
 
     def settings_of(service: str, **more: Any) -> dict[str, Any]:
         return {
@@ -125,7 +135,23 @@ def service_environment(database: TestDatabase, nats_server: NatsServer, nats_pr
             **more,
         }
 
-    return settings_of
+
+def environment_of(
+    database: TestDatabase, nats_server: NatsServer, nats_prefix: str, service: str, **more: Any
+) -> dict[str, Any]:
+    """Return the settings of a service as keyword arguments."""
+    return {
+        "port": free_port(),
+        "mongo_uri": database.uri,
+        "mongo_database": database.name,
+        "nats_url": nats_url(nats_server, service),
+        "internal_signing_key": seed_text(service),
+        "internal_signing_kid": f"{service}-1",
+        "internal_public_keys": {k: v.model_dump() for k, v in public_keys().items()},
+        "nats_prefix": nats_prefix,
+        "environment": "test",
+        **more,
+    }
 
 
 class LiveServer:

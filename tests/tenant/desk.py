@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
+import pytest_asyncio
 
+from infrastructure.local.servers.mongod import MongodServer
+from infrastructure.local.servers.nats import NatsServer
 from services.tenant.main import build
 from services.tenant.settings import TenantSettings
 from shared.auth import Person
 from shared.mongo import Mongo
-from shared.testing import Callers, operator
-from tests.support.servers import LiveServer
+from shared.testing import Callers, operator, partner_person
+from shared.topology import Topology
+from tests.support.servers import LiveServer, TestDatabase, environment_of, topology_on
 from tests.support.waiting import eventually
 from tests.tenant.people import ready
 
@@ -47,15 +51,22 @@ class Desk:
 
     http: httpx.AsyncClient
     mongo: Mongo
+    topology: Topology
+    environment: dict[str, Any]
     _names: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
     async def open(self) -> None:
         for slug in PARTNERS:
-            known = {"slug": slug, "name": slug.title(), "status": "active", "version": 1}
-            await self.mongo.db["partners"].insert_one({"_id": slug, **known})
+            await self.partner(slug)
         for plan, cycle in itertools.product(("business", "enterprise"), ("month", "year")):
             sold = {"plan": plan, "cycle": cycle, "currencies": ["EUR"], "archived": False, "version": 1}
             await self.mongo.db["prices"].insert_one({"_id": f"{plan}-{cycle}", **sold})
+
+    async def partner(self, slug: str, status: str = "active") -> Person:
+        """Store a partner; return one of its staff."""
+        known = {"slug": slug, "name": slug.title(), "status": status, "version": 1}
+        await self.mongo.db["partners"].insert_one({"_id": slug, **known})
+        return partner_person(slug)
 
     def row(self, state: str = "active", partner: str | None = "nordic", **changes: Any) -> Row:
         slug = changes.pop("slug", f"t-{next(self._names)}")
@@ -127,20 +138,32 @@ def state_of(row: Row) -> str:
     return str(row["status"])
 
 
-@pytest.fixture
-async def desk(service_environment: Any, mongo: Mongo) -> AsyncIterator[Desk]:
-    async with running(service_environment("tenant"), mongo) as made:
-        yield made
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(mongod: MongodServer, nats_server: NatsServer) -> AsyncIterator[Desk]:
+    """One desk for a module, because starting one takes longer than most tests; each test has tenants of its own.
+
+    A test that uses it runs in the module's loop: ``pytest.mark.asyncio(loop_scope="module")``.
+    """
+    database = TestDatabase(mongod.uri, f"t{secrets.token_hex(6)}")
+    mongo = Mongo(database.uri, database.name, "tests")
+    async with topology_on(nats_server) as topology:
+        prefix = topology.stream_events.removesuffix("-EVENTS")
+        environment = environment_of(database, nats_server, prefix, "tenant")
+        async with serving(environment) as http:
+            made = Desk(http, mongo, topology, environment)
+            await made.open()
+            yield made
+    await mongo.client.drop_database(database.name)
+    await mongo.close()
 
 
 @contextlib.asynccontextmanager
-async def running(environment: dict[str, Any], mongo: Mongo) -> AsyncIterator[Desk]:
+async def serving(environment: dict[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a tenant service with these settings."""
     settings = TenantSettings(**environment)
     async with (
         LiveServer(build(settings), settings.port) as server,
         httpx.AsyncClient(base_url=server.url, timeout=30) as http,
     ):
         await eventually(lambda: ready(http))
-        made = Desk(http, mongo)
-        await made.open()
-        yield made
+        yield http

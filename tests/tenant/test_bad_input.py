@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from shared.auth import Person
 from shared.testing import operator, partner_person, tenant_person
 from tests.tenant.desk import Desk
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 NEW: dict[str, Any] = {"slug": "initech", "name": "Initech", "plan": "business", "seats": 5}
 STAFF = partner_person("nordic")
 # Written by workers and by refusals, which are told to the audit log; they are no change of anything.
@@ -84,7 +86,7 @@ async def everything(desk: Desk) -> dict[str, list[Any]]:
     return {**held, "outbox": await told.to_list()}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def town(desk: Desk) -> Desk:
     """A customer that the service made itself, so that every index knows it, and a tenant that waits for a partner."""
     body = {**NEW, "slug": "acme", "name": "Acme", "domains": [{"name": "acme.example"}]}
@@ -122,8 +124,10 @@ async def test_what_is_next_to_it_is_taken(town: Desk) -> None:
 
 
 async def test_a_slug_is_never_used_again_nor_anything_that_looks_like_it(town: Desk) -> None:
-    await town.mongo.db["tenants"].update_one({"slug": "acme"}, {"$set": {"status": "deleted"}})
-    for slug, code in (("acme", "slug_taken"), ("acrne", "slug_too_similar")):
+    body = {**NEW, "slug": "lumon", "name": "Lumon"}
+    assert (await town.call("POST", "/api/tenants", body, STAFF)).status_code == 201
+    await town.mongo.db["tenants"].update_one({"slug": "lumon"}, {"$set": {"status": "deleted"}})
+    for slug, code in (("lumon", "slug_taken"), ("lurnon", "slug_too_similar")):
         again = await town.call("POST", "/api/tenants", {**NEW, "slug": slug}, STAFF)
         assert (again.status_code, again.json()["code"]) == (409, code)
 

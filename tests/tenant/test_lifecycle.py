@@ -85,8 +85,9 @@ def test_the_page_knows_every_status_and_leaves_no_cell_out() -> None:
     assert [cell for row in TABLE for cell in (*row.states.values(), *row.roles.values()) if not cell] == []
 
 
-async def test_the_page_names_every_operation_that_changes_a_tenant(service_environment: Any) -> None:
-    document = build(TenantSettings(**service_environment("tenant"))).openapi()
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_page_names_every_operation_that_changes_a_tenant(desk: Desk) -> None:
+    document = build(TenantSettings(**desk.environment)).openapi()
     exist = {
         f"{method.upper()} {path}"
         for path, operations in document["paths"].items()
@@ -178,6 +179,7 @@ def tries(desk: Desk) -> list[Try]:
     return found
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_transition_in_every_state_as_every_role_is_answered_as_the_page_says(desk: Desk) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 

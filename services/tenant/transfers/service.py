@@ -125,13 +125,12 @@ class Transfers:
         async def body(tx: Transaction) -> Transfer:
             tenant = await self._require_decider(caller, slug, tx)
             before = await self._find(Side("tenant", slug), transfer, expected, tx)
-            after = before.close("accepted", self._records.clock.now())
+            after = await self._close(before, "accepted", actor_of(caller), tx)
             if after is before:
                 return after
             if tenant.status in {"deleting", "deleted"}:
                 raise WrongStatus(f"a tenant that is {tenant.status} passes to nobody")
             await self._records.apply(tenant, self._passing(caller, after), tx)
-            await self._close(before, "accepted", actor_of(caller), tx)
             for other in await self._transfers.open_on(side=Side("tenant", slug), tx=tx):
                 late = other.overdue(self._records.clock.now())
                 await self._close(other, "expired" if late else "refused", actor_of(caller), tx)

@@ -52,6 +52,14 @@ def _fixed(**body: Any) -> Callable[[Place], Body]:
     return lambda _: body
 
 
+def _wanted(_: Place) -> Body:
+    return {"tenant": f"n-{_fresh()}"}
+
+
+def _to_partner(place: Place) -> Body:
+    return {"partner": place.partner}
+
+
 def _for_tenant(place: Place) -> Body:
     return {"tenantSlug": place.tenant}
 
@@ -65,6 +73,11 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("PATCH", "/api/tenants/{}", "plan"): _fixed(plan="enterprise"),
     ("PATCH", "/api/tenants/{}", "cycle"): _fixed(cycle="year"),
     ("POST", "/api/tenants/{}/suspend", None): _fixed(reason="unpaid"),
+    ("DELETE", "/api/tenants/{}", None): _fixed(reason="left"),
+    # What is detached is attached again by the next row: the rest of the world counts on it.
+    ("DELETE", "/api/tenants/{}/partner", None): _fixed(),
+    ("PUT", "/api/tenants/{}/partner", None): _to_partner,
+    ("POST", "/api/partners/{}/transfers", None): _wanted,
     ("POST", "/api/tenants/{}/users", None): _invitation("member"),
     ("PATCH", "/api/tenants/{}/users/{}", None): _fixed(role="admin"),
     ("POST", "/api/partners/{}/users", None): _invitation("staff"),
@@ -120,7 +133,8 @@ class Samples:
         world, place = self._world, self._world.own if role.own else self._world.foreign
         only_spare = operation.member is None and operation.method != "GET" and world.own.spare
         if only_spare and _TAKES_A_TENANT.fullmatch(operation.key[1]):
-            place = Place(world.own.spare, place.partner, place.tenant_person, place.partner_person, place.word)
+            # Of our partner, whoever asks: there is one spare tenant for both.
+            place = Place(world.own.spare, world.own.partner, place.tenant_person, place.partner_person, place.word)
         if operation.key in _TAKES_A_PERSON:
             place = self._with_a_person(operation, place)
         if operation.key[1] == "/api/flags/{}" and operation.method == "DELETE":
