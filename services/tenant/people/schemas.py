@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from services.tenant.people.directory import SignedIn
 from services.tenant.people.invites import Invitation, NewPerson
@@ -13,10 +13,26 @@ from services.tenant.people.service import Known, Me
 from shared.auth import Surface
 from shared.contracts.tenant import TenantStatus
 from shared.contracts.user import Handoff, PartnerRoleName, PartnerRoleState, PersonStatus, TenantRoleName
+from shared.domains import parse_domain
+from shared.errors import Invalid
 from shared.paging import Page
 from shared.schemas import Email, Input, Text, Timestamp, View
 
 Claim = Annotated[str, Field(max_length=400)]
+
+
+def _unmistakable(address: str) -> str:
+    """Refuse an address whose letters may be taken for others: what is not ASCII shows itself as ``xn--``."""
+    if not address.isascii():
+        raise ValueError("must be written in ASCII, a domain of other letters in its xn-- form")
+    try:
+        parse_domain(address.rpartition("@")[2], "email")
+    except Invalid as error:
+        raise ValueError("must end in a domain name (IDNA 2008)") from error
+    return address
+
+
+InviteeEmail = Annotated[Email, AfterValidator(_unmistakable)]
 
 
 class ResolvePrincipal(Input):
@@ -44,7 +60,7 @@ class ResolvePrincipal(Input):
 class InviteOperator(Input):
     """A new operator of the platform."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     operator: Literal[True] = True
 
@@ -55,7 +71,7 @@ class InviteOperator(Input):
 class InvitePartnerPerson(Input):
     """Somebody new at a partner; the partner's first person is owner whatever is said here."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     role: PartnerRoleName = "staff"
 
@@ -66,7 +82,7 @@ class InvitePartnerPerson(Input):
 class InviteTenantPerson(Input):
     """Somebody new at a tenant; takes a seat."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     role: TenantRoleName = "member"
 

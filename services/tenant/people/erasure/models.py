@@ -10,7 +10,7 @@ import orjson
 from shared.contracts.envelope import personal_paths
 from shared.contracts.registry import contract_for
 
-_OF_ANSWERS = ("email", "name", "subject")
+_NAMING = ("email", "name")
 
 
 def forget_in_event(event_type: str, envelope_data: dict[str, Any], person: str) -> bool:
@@ -48,7 +48,8 @@ def forget_in_answer(body: bytes, people: Collection[str]) -> bytes | None:
         return None
     if not isinstance(answer, dict) or not {answer.get("id"), answer.get("userId")} & set(people):
         return None
-    return orjson.dumps({name: None if name in _OF_ANSWERS else value for name, value in answer.items()})
+    blank = {name: "" for name in _NAMING if name in answer}  # as they stand beside a person who was erased
+    return orjson.dumps({name: value for name, value in {**answer, **blank}.items() if name != "subject"})
 
 
 def _is(member: Any, person: str) -> bool:
