@@ -21,6 +21,7 @@ from services.tenant.people.wiring import wire_people
 from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
 from services.tenant.provisioning.certificates.routes import router as certificate_router
 from services.tenant.provisioning.certificates.service import Certificates
+from services.tenant.provisioning.deletions import Departures
 from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
 from services.tenant.provisioning.drift.routes import router as drift_router
 from services.tenant.provisioning.drift.service import DriftService
@@ -51,7 +52,9 @@ class Deps:
     certificates: Certificates
 
 
-def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
+def build(
+    settings: TenantSettings, platform: Platform | None = None, departures: Departures | None = None
+) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
     transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
@@ -62,7 +65,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
-    provisioning = wire_provisioning(platform, settings, tenants, authentik)
+    provisioning = wire_provisioning(platform, settings, tenants, authentik, departures)
     deps = Deps(
         tenants=TenantService(
             tenants, Projections(partners, prices), provisioning.intents, transactions, outbox, clock
