@@ -6,15 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from services.tenant.counts.repository import StatusCounts
+from services.tenant.lists import LIST_INDEXES, Choice, Walk, walks
 from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, Tenant
 from services.tenant.scope import Scope
 from shared.contracts.billing import PriceState
 from shared.contracts.partner import PartnerState
 from shared.contracts.tenant import BillingContact, DeletionState, DomainState, OwnershipState, TenantStatus
 from shared.errors import FieldError, StaleVersion
-from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
+from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
-from shared.search import words_of
+from shared.search import prefixes_of, words_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
     "prices": [Index([("plan", 1), ("cycle", 1)])],
@@ -23,23 +25,31 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         # Sparse, because a tenant without domains must not collide with another.
         Index([("domains.name", 1)], {"unique": True, "sparse": True}),
         Index([("partner", 1), ("slug", 1)]),
-        Index([("status", 1), ("slug", 1)]),
-        Index([("plan", 1), ("slug", 1)]),
-        Index([("words", 1), ("slug", 1)]),
+        *LIST_INDEXES,
     ],
 }
 
 
+COUNTED_KEYS = (100, 1_000, 10_000)
+"""How far walks are counted, in turn, until one is shorter: what is rarer than that is always found at once."""
+_WITHOUT_SEARCH = {"words": 0, "prefixes": 0}
+
+
 @dataclass(frozen=True, slots=True)
 class TenantFilter:
-    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug."""
+    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug.
+
+    Attributes:
+        detached: without a partner, or with one.
+    """
 
     status: str | None = None
     plan: str | None = None
     partner: str | None = None
     q: str | None = None
+    detached: bool | None = None
 
-    def as_query(self) -> dict[str, str]:
+    def as_query(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
 
@@ -48,6 +58,7 @@ class TenantRepository:
 
     def __init__(self, mongo: Mongo) -> None:
         self._tenants = mongo.db["tenants"]
+        self._counts = StatusCounts(mongo)
 
     async def find(self, *, scope: Scope, slug: str, tx: Transaction | None = None) -> Tenant | None:
         """Return the tenant if it exists within ``scope``."""
@@ -58,13 +69,23 @@ class TenantRepository:
         """Return tenants within ``scope`` by slug."""
         query = only.as_query()
         after = decode_cursor(cursor, query, (str,))
-        conditions = [_within(scope), *_conditions(only)]
-        if after is not None:
-            conditions.append({"slug": {"$gt": after[0]}})
-        found = self._tenants.find({"$and": conditions}, {"words": 0}).sort("slug", 1)
-        rows = await found.limit(limit + 1).to_list()
+        rows: list[Document] = []
+        for choice in walks(scope, query, None if after is None else after[0]):
+            walk = await self._shortest(choice)
+            found = self._tenants.find(walk.query, _WITHOUT_SEARCH).hint(walk.index).sort("slug", 1)
+            rows += await found.limit(limit + 1).to_list()
+        rows = sorted({row["slug"]: row for row in rows}.values(), key=_slug)
         more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
         return Page([_from(row) for row in rows[:limit]], more)
+
+    async def _shortest(self, choice: Choice) -> Walk:
+        """Return the walk of the fewest keys, as far as counting some of each can tell."""
+        if len(choice) > 1:
+            for most in COUNTED_KEYS:
+                sizes = [await self._tenants.count_documents(w.keys, hint=w.index, limit=most) for w in choice]
+                if min(sizes) < most:
+                    return choice[sizes.index(min(sizes))]
+        return choice[0]
 
     async def statuses_across_tenants(self, slugs: Collection[str]) -> dict[str, TenantStatus]:
         """Return the status of each of these tenants that exists."""
@@ -73,8 +94,7 @@ class TenantRepository:
 
     async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
         """Return how many tenants within ``scope`` have each status."""
-        pipeline = [{"$match": _within(scope)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
-        return {row["_id"]: row["n"] async for row in await self._tenants.aggregate(pipeline)}
+        return await self._counts.within(scope)
 
     async def insert(self, tenant: Tenant, tx: Transaction) -> None:
         """Store a new tenant.
@@ -86,6 +106,7 @@ class TenantRepository:
             await self._tenants.insert_one({"_id": tenant.id, **_document(tenant)}, session=tx)
         except DuplicateKey as error:
             raise _taken(error) from error
+        await self._counts.moved(None, tenant, tx)
 
     async def save(self, before: Tenant, after: Tenant, tx: Transaction) -> None:
         """Replace ``before`` by ``after``.
@@ -103,6 +124,7 @@ class TenantRepository:
             raise _taken(error) from error
         if result.matched_count == 0:
             raise StaleVersion("read the tenant again and repeat the change")
+        await self._counts.moved(before, after, tx)
 
 
 class PartnerProjection:
@@ -183,13 +205,9 @@ def _within(scope: Scope) -> Document:
     return {"$or": alternatives} if len(alternatives) > 1 else alternatives[0]
 
 
-def _conditions(only: TenantFilter) -> list[Document]:
-    exact: list[Document] = [
-        {name: value} for name, value in only.as_query().items() if name in {"status", "plan", "partner"}
-    ]
-    if only.q:
-        exact += [{"words": starts_with(word)} for word in words_of(only.q)] or [{"slug": None}]
-    return exact
+def _slug(row: Document) -> str:
+    slug: str = row["slug"]
+    return slug
 
 
 _NESTED = frozenset({"domains", "billing", "ownership", "deletion"})
@@ -203,6 +221,7 @@ def _document(tenant: Tenant) -> Document:
     document["ownership"] = [past.model_dump() for past in tenant.ownership]
     document["deletion"] = None if tenant.deletion is None else tenant.deletion.model_dump()
     document["words"] = words_of(tenant.name, tenant.slug)
+    document["prefixes"] = prefixes_of(tenant.name, tenant.slug)
     return document
 
 

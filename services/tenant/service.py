@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +32,7 @@ from shared.ids import new_id
 from shared.mongo import Transaction, Transactions
 from shared.outbox import Outbox
 from shared.paging import Page
+from shared.recent import Recent
 
 COUNTS_SECONDS = 5.0
 
@@ -90,7 +90,7 @@ class TenantService:
         self._transactions = transactions
         self._outbox = outbox
         self._clock = clock
-        self._counts: dict[Scope, tuple[float, dict[str, int]]] = {}
+        self._counts = Recent(COUNTS_SECONDS, self._count)
 
     async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Seen:
         """Create a tenant of the caller's partner.
@@ -153,14 +153,10 @@ class TenantService:
 
     async def counts(self, caller: Person) -> dict[str, int]:
         """Return the number of tenants per status within the caller's scope, at most five seconds old."""
-        scope = Scope.of(caller)
-        now = time.monotonic()
-        known = self._counts.get(scope)
-        if known is None or now - known[0] > COUNTS_SECONDS:
-            self._counts = {s: entry for s, entry in self._counts.items() if now - entry[0] <= COUNTS_SECONDS}
-            known = (now, await self._tenants.count_by_status(scope=scope))
-            self._counts[scope] = known
-        return known[1]
+        return await self._counts.get(Scope.of(caller))
+
+    async def _count(self, scope: Scope) -> dict[str, int]:
+        return await self._tenants.count_by_status(scope=scope)
 
     async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Seen:
         """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.
