@@ -90,7 +90,9 @@ class TenantService:
         self._transactions = transactions
         self._outbox = outbox
         self._clock = clock
-        self._counts = Recent(COUNTS_SECONDS, self._count)
+        self._counts: Recent[Scope, dict[str, int]] = Recent(
+            COUNTS_SECONDS, lambda scope: tenants.count_by_status(scope=scope)
+        )
 
     async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Seen:
         """Create a tenant of the caller's partner.
@@ -154,9 +156,6 @@ class TenantService:
     async def counts(self, caller: Person) -> dict[str, int]:
         """Return the number of tenants per status within the caller's scope, at most five seconds old."""
         return await self._counts.get(Scope.of(caller))
-
-    async def _count(self, scope: Scope) -> dict[str, int]:
-        return await self._tenants.count_by_status(scope=scope)
 
     async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Seen:
         """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.
