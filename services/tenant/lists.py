@@ -33,7 +33,7 @@ LIST_INDEXES: Sequence[Index] = [
     Index(_by("partner", "prefixes", "status")),
 ]
 MAX_CHOICES = 3
-"""Of how many words of a search the rarest is looked for, the longest first."""
+"""How many words of a search are tried, the longest first."""
 
 _ANY_PARTNER: Document = {"$ne": None}
 _ANY_STATUS: Document = {"$in": list(get_args(TenantStatus))}
@@ -48,12 +48,17 @@ class Walk:
 
     @property
     def keys(self) -> Document:
-        """The part of the query that the index answers alone: what is counted to compare walks."""
+        """The part of the query that the index answers alone."""
         return {name: self.query[name] for name, _ in self.index if name in self.query}
+
+    @property
+    def rest(self) -> Document:
+        """The part that is looked for in the rows."""
+        return {name: condition for name, condition in self.query.items() if name not in self.keys}
 
 
 Choice = list[Walk]
-"""Walks that find the same: the one of the fewest keys finds it soonest."""
+"""Walks that find the same, some sooner than others: nobody knows before which."""
 
 
 def walks(scope: Scope, only: Mapping[str, Any], after: str | None) -> list[Choice]:
@@ -62,7 +67,7 @@ def walks(scope: Scope, only: Mapping[str, Any], after: str | None) -> list[Choi
     ``only`` are filters by name: status, plan, partner, detached, q. ``after``: the slug that the page before ended
     with.
     """
-    words = words_of(only.get("q") or "")
+    words = _telling(words_of(only.get("q") or ""))
     owners = _owners(only)
     if owners is None or (only.get("q") and not words):
         return []
@@ -78,6 +83,12 @@ def walks(scope: Scope, only: Mapping[str, Any], after: str | None) -> list[Choi
     return found
 
 
+def _telling(words: Sequence[str]) -> list[str]:
+    """Return the words without those that are the beginning of another, the longest first."""
+    telling = [word for word in words if not any(other != word and other.startswith(word) for other in words)]
+    return sorted(telling, key=len, reverse=True)
+
+
 def _owners(only: Mapping[str, Any]) -> Document | None:
     """Return the condition on the owner, or None if no tenant can meet it."""
     partner, detached = only.get("partner"), only.get("detached")
@@ -89,7 +100,7 @@ def _owners(only: Mapping[str, Any]) -> Document | None:
 def _choice(query: Document, words: Sequence[str]) -> Choice:
     merged = {"status": _ANY_STATUS, **query}
     owner = ["partner"] if "partner" in query and query["partner"] != _ANY_PARTNER else []
-    along = [_along(word, merged, words, owner) for word in sorted(words, key=len, reverse=True)[:MAX_CHOICES]]
+    along = [_along(word, merged, words, owner) for word in words[:MAX_CHOICES]]
     if "plan" in query:
         along.append(Walk({**merged, **_all_of(words)}, _by(*owner, "plan", "status")))
     if along:
@@ -99,7 +110,7 @@ def _choice(query: Document, words: Sequence[str]) -> Choice:
 
 def _along(word: str, query: Document, words: Sequence[str], owner: Sequence[str]) -> Walk:
     prefix = word[:LONGEST_PREFIX]
-    besides = [other for other in words if not prefix.startswith(other)]
+    besides = [other for other in words if other != prefix]
     return Walk({**query, "prefixes": prefix, **_all_of(besides)}, _by(*owner, "prefixes", "status"))
 
 
