@@ -22,6 +22,7 @@ FIGURES = {
     "gateway": "benchmarks.gateway_routing",
     "tenant": "benchmarks.tenant_reads",
     "lists": "benchmarks.tenant_lists",
+    "principals": "benchmarks.principals",
     "append": "benchmarks.audit_append",
     "pipeline": "benchmarks.commit_to_chain",
     "verify": "benchmarks.audit_verify",

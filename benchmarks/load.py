@@ -157,3 +157,10 @@ def get(path: str, *fields: str) -> bytes:
     """Return a GET request's bytes."""
     lines = [f"GET {path} HTTP/1.1", "Host: api.dezky.example", "Accept: application/json", *fields]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def post(path: str, body: bytes, *fields: str) -> bytes:
+    """Return a POST request's bytes; ``body`` is JSON."""
+    length = f"Content-Length: {len(body)}"
+    lines = [f"POST {path} HTTP/1.1", "Host: api.dezky.example", "Content-Type: application/json", length, *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

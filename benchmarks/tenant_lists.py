@@ -30,6 +30,7 @@ from shared.testing import operator, partner_person
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 # Few, so that what is measured is an answer and not the queue before it.
 CONNECTIONS = 4
+ROUND_SECONDS = 0.6
 LIMIT = 50
 
 
@@ -112,7 +113,7 @@ async def _compare(
 
     async def run(service: Pinned) -> Tally:
         requests = [get(path, field) for field in authorizations(16, listed.caller)]
-        return await fire(service.port, requests, seconds=setting.seconds, expected=expected, connections=CONNECTIONS)
+        return await fire(service.port, requests, seconds=ROUND_SECONDS, expected=expected, connections=CONNECTIONS)
 
     mine, theirs = await alternate(setting.sized(3, 1), *(partial(run, side) for side in sides))
     if not all(tally.clean for tally in (*mine, *theirs)):
@@ -141,8 +142,8 @@ async def _examined(
             await db.command("profile", 0)
         entries = await db["system.profile"].find({"ns": f"{database}.tenants"}).to_list()
     return (
-        sum(entry["keysExamined"] for entry in entries),
-        sum(entry["docsExamined"] for entry in entries),
+        sum(entry.get("keysExamined", 0) for entry in entries),
+        sum(entry.get("docsExamined", 0) for entry in entries),
         sum(entry.get("nreturned", 0) for entry in entries),
     )
 
