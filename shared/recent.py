@@ -29,6 +29,8 @@ class Recent(Generic[K, V]):
         if known is None or now - known[0] > self._seconds:
             self._known = {k: entry for k, entry in self._known.items() if now - entry[0] <= self._seconds}
             known = self._known[key] = (now, asyncio.create_task(self._search(key)))
+        if known[1].done():
+            return known[1].result()
         # Shielded, because it is found for others, too: one who gives up waiting must not end their search.
         return await asyncio.shield(known[1])
 
