@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 from pymongo import AsyncMongoClient
 
-from benchmarks.load import Tally, ask, fire, get
+from benchmarks.examined import examined
+from benchmarks.load import Tally, fire, get
 from benchmarks.processes import Pinned
 from benchmarks.report import Figure, Growth, percentile
 from benchmarks.servers import Servers, both
@@ -25,7 +26,7 @@ from benchmarks.tenant_sides import authorizations, ours, peer, same_bytes
 from shared.auth import Person
 from shared.mongo import Document
 from shared.paging import encode_cursor
-from shared.testing import operator, partner_person
+from shared.testing import partner_person
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 # Few, so that what is measured is an answer and not the queue before it.
@@ -107,9 +108,10 @@ async def _compare(
     setting: Setting, servers: Servers, size: int, listed: Listed, path: str, sides: tuple[Pinned, Pinned]
 ) -> tuple[str | float | None, ...]:
     expected = await same_bytes(sides[0].port, sides[1].port, path, listed.caller)
-    examined = [await _examined(servers, _database(size), side, path, listed.caller) for side in sides]
-    if examined[0] != examined[1]:
-        raise AssertionError(f"{path}: the two do not read the same: {examined}")
+    request = get(path, *authorizations(1, listed.caller))
+    counted = [await examined(servers, _database(size), "tenants", side, request) for side in sides]
+    if counted[0] != counted[1]:
+        raise AssertionError(f"{path}: the two do not read the same: {counted}")
 
     async def run(service: Pinned) -> Tally:
         requests = [get(path, field) for field in authorizations(16, listed.caller)]
@@ -119,33 +121,12 @@ async def _compare(
     if not all(tally.clean for tally in (*mine, *theirs)):
         raise AssertionError(f"{path}: an answer was wrong or broke off")
     ratio = median(a.per_second / b.per_second for a, b in zip(mine, theirs, strict=True))
-    return (listed.what, size, *_milliseconds(mine), *_milliseconds(theirs), ratio, *examined[0])
+    return (listed.what, size, *_milliseconds(mine), *_milliseconds(theirs), ratio, *counted[0])
 
 
 def _milliseconds(tallies: list[Tally]) -> tuple[float, float]:
     latencies = sorted(latency for tally in tallies for latency in tally.latencies)
     return percentile(latencies, 0.50) * 1000, percentile(latencies, 0.99) * 1000
-
-
-async def _examined(
-    servers: Servers, database: str, side: Pinned, path: str, caller: Person | None
-) -> tuple[int, int, int]:
-    """Ask once, and return keys examined, rows examined and rows returned, as the profiler counted."""
-    client: AsyncMongoClient[Document] = AsyncMongoClient(servers.mongo_uri)
-    async with client:
-        db = client[database]
-        await db["system.profile"].drop()
-        await db.command("profile", 2)
-        try:
-            await ask(side.port, get(path, *authorizations(1, caller or operator())))
-        finally:
-            await db.command("profile", 0)
-        entries = await db["system.profile"].find({"ns": f"{database}.tenants"}).to_list()
-    return (
-        sum(entry.get("keysExamined", 0) for entry in entries),
-        sum(entry.get("docsExamined", 0) for entry in entries),
-        sum(entry.get("nreturned", 0) for entry in entries),
-    )
 
 
 async def _space(servers: Servers, database: str) -> str:

@@ -9,7 +9,7 @@ from benchmarks.load import ask, get
 from benchmarks.processes import Pinned, free_port, python
 from benchmarks.servers import Servers
 from benchmarks.setting import Setting
-from shared.auth import InternalTokenIssuer, Principal
+from shared.auth import InternalTokenIssuer, Principal, ServicePrincipal
 from shared.clock import SystemClock
 from shared.testing import operator, public_keys, seed_of
 
@@ -42,10 +42,11 @@ def peer(setting: Setting, servers: Servers, *, cached: bool, database: str = "t
     return Pinned(node_peers.installed("nest-tenants"), environment, setting.folder / "peer.log", port=port)
 
 
-def authorizations(count: int, caller: Principal | None = None) -> list[str]:
+def authorizations(count: int, caller: Principal | None = None, audience: str = "tenant") -> list[str]:
     """Return ``count`` different tokens of an operator, or of ``caller``, as header lines; good for a minute."""
-    issuer = InternalTokenIssuer("gateway", "gateway-1", seed_of("gateway"), SystemClock())
-    return [f"Authorization: Bearer {issuer.issue('tenant', caller or operator())}" for _ in range(count)]
+    owner = caller.name if isinstance(caller, ServicePrincipal) else "gateway"
+    issuer = InternalTokenIssuer(owner, f"{owner}-1", seed_of(owner), SystemClock())
+    return [f"Authorization: Bearer {issuer.issue(audience, caller or operator())}" for _ in range(count)]
 
 
 async def same_bytes(ours: int, peer: int, path: str, caller: Principal | None = None) -> bytes:
