@@ -19,7 +19,7 @@ from infrastructure.local.processes import PROCESSES
 from tests.local.conftest import free_port_base
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("runner"), pytest.mark.timeout(300)]
 
 
 def local(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
