@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
+from services.tenant.deletions import Deletions
+from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
@@ -22,8 +24,12 @@ from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDE
 from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
-from services.tenant.service import Projections, TenantService
+from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
+from services.tenant.transfers.repository import INDEXES as TRANSFER_INDEXES
+from services.tenant.transfers.routes import router as transfers_router
+from services.tenant.transfers.service import Transfers
+from services.tenant.wiring import wire_lifecycle
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer
 from shared.settings import load
@@ -36,6 +42,9 @@ class Deps:
     """What the routes of this service call."""
 
     tenants: TenantService
+    deletions: Deletions
+    ownership: Ownership
+    transfers: Transfers
     directory: Directory
     people: PeopleService
     invites: Invites
@@ -46,7 +55,7 @@ class Deps:
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
+    clock = platform.clock
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
     events = PartnerEvents(partners)
     consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
@@ -55,10 +64,12 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
+    lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     deps = Deps(
-        tenants=TenantService(
-            tenants, Projections(partners, prices), provisioning.intents, transactions, outbox, clock
-        ),
+        tenants=lifecycle.tenants,
+        deletions=lifecycle.deletions,
+        ownership=lifecycle.ownership,
+        transfers=lifecycle.transfers,
         directory=people.directory,
         people=people.people,
         invites=people.invites,
@@ -66,7 +77,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run]
+    tasks: list[Task] = [consumer.run, catalog.run, lifecycle.expiry.run]
     if people.worker is not None:
         tasks.append(people.worker.run)
     if provisioning.worker is not None:
@@ -74,8 +85,8 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     return create_app(
         platform,
         deps,
-        [router, people_router, internal],
-        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
+        [router, transfers_router, people_router, internal],
+        indexes={**INDEXES, **TRANSFER_INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )

@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, Tenant
+from services.tenant.models import (
+    DomainTaken,
+    NoPriceForPlan,
+    PartnerNotActive,
+    SlugTaken,
+    SlugTooSimilar,
+    Tenant,
+)
 from services.tenant.scope import Scope
 from shared.contracts.billing import PriceState
 from shared.contracts.partner import PartnerState
@@ -15,11 +22,14 @@ from shared.errors import FieldError, StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
 from shared.search import words_of
+from shared.slugs import skeleton_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
     "prices": [Index([("plan", 1), ("cycle", 1)])],
     "tenants": [
         Index([("slug", 1)], {"unique": True}),
+        # Partial, because tenants from before the rule may look alike and keep their slugs.
+        Index([("skeleton", 1)], {"unique": True, "partialFilterExpression": {"skeleton": {"$exists": True}}}),
         # Sparse, because a tenant without domains must not collide with another.
         Index([("domains.name", 1)], {"unique": True, "sparse": True}),
         Index([("partner", 1), ("slug", 1)]),
@@ -32,14 +42,19 @@ INDEXES: Mapping[str, Sequence[Index]] = {
 
 @dataclass(frozen=True, slots=True)
 class TenantFilter:
-    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug."""
+    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug.
+
+    Attributes:
+        detached: without a partner, or with one.
+    """
 
     status: str | None = None
     plan: str | None = None
     partner: str | None = None
     q: str | None = None
+    detached: bool | None = None
 
-    def as_query(self) -> dict[str, str]:
+    def as_query(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
 
@@ -53,6 +68,15 @@ class TenantRepository:
         """Return the tenant if it exists within ``scope``."""
         row = await self._tenants.find_one({"$and": [{"slug": slug}, _within(scope)]}, session=tx)
         return None if row is None else _from(row)
+
+    async def is_customer(self, *, partner: str, slug: str, tx: Transaction) -> bool:
+        """Tell whether a tenant is this partner's; costs the same for another's tenant and for none.
+
+        The index holds both members of the query, so neither a foreign tenant nor a missing one is fetched.
+        """
+        query = {"partner": partner, "slug": slug}
+        found = await self._tenants.find_one(query, {"_id": 1}, session=tx, hint=[("partner", 1), ("slug", 1)])
+        return found is not None
 
     async def page(self, *, scope: Scope, only: TenantFilter, limit: int, cursor: str | None = None) -> Page[Tenant]:
         """Return tenants within ``scope`` by slug."""
@@ -80,10 +104,11 @@ class TenantRepository:
         """Store a new tenant.
 
         Raises:
-            SlugTaken, DomainTaken: the unique index says so, whatever was read before.
+            SlugTaken, SlugTooSimilar, DomainTaken: the unique index says so, whatever was read before.
         """
+        row = {"_id": tenant.id, **_document(tenant), "skeleton": skeleton_of(tenant.slug)}
         try:
-            await self._tenants.insert_one({"_id": tenant.id, **_document(tenant)}, session=tx)
+            await self._tenants.insert_one(row, session=tx)
         except DuplicateKey as error:
             raise _taken(error) from error
 
@@ -166,9 +191,14 @@ class PriceProjection:
             raise NoPriceForPlan(message, errors=[FieldError("plan", "no_price_for_plan", message)])
 
 
-def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:
-    if "domains.name" in (error.details or {}).get("keyPattern", {}):
-        return DomainTaken("give a domain that no tenant uses")
+def _taken(error: DuplicateKey) -> SlugTaken | SlugTooSimilar | DomainTaken:
+    violated = (error.details or {}).get("keyValue", {})
+    if "domains.name" in violated:
+        message = f"{violated['domains.name']} belongs to another tenant: give a domain that no tenant uses"
+        return DomainTaken(message, errors=[FieldError("domains", "domain_taken", message)])
+    if "skeleton" in violated:
+        message = "it could be taken for the slug of another tenant: choose one that looks different"
+        return SlugTooSimilar(message, errors=[FieldError("slug", "slug_too_similar", message)])
     return SlugTaken("choose another slug; slugs are never used twice")
 
 
@@ -187,6 +217,8 @@ def _conditions(only: TenantFilter) -> list[Document]:
     exact: list[Document] = [
         {name: value} for name, value in only.as_query().items() if name in {"status", "plan", "partner"}
     ]
+    if only.detached is not None:
+        exact.append({"partner": None if only.detached else {"$ne": None}})
     if only.q:
         exact += [{"words": starts_with(word)} for word in words_of(only.q)] or [{"slug": None}]
     return exact

@@ -39,6 +39,13 @@ class TenantSettings(ServiceSettings):
     ocis_token: SecretStr | None = Field(
         None, validate_default=True, description="Bearer token of an administrator; goes with TENANT_OCIS_URL."
     )
+    deletion_grace_days: int = Field(
+        30, ge=0, le=3_650, description="How long a deleted tenant can be restored before its data is erased."
+    )
+    detached_days: int = Field(
+        30, ge=1, le=366, description="How long a tenant without a partner waits for one, unless a date is given."
+    )
+    transfer_days: int = Field(30, ge=1, le=366, description="How long a request to take over a tenant stays open.")
     resync_seconds: float = Field(
         300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
     )
