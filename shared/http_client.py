@@ -45,7 +45,9 @@ class HttpClient:
         deadline: timedelta,
         headers: dict[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
+        self._max_answer = max_answer
         self._deadline = deadline.total_seconds()
         self._name = httpx.URL(base_url).host
         self._client = httpx.AsyncClient(
@@ -70,8 +72,8 @@ class HttpClient:
                 body = bytearray()
                 async for chunk in reply.aiter_bytes():
                     body += chunk
-                    if len(body) > MAX_ANSWER:
-                        raise AnswerTooLarge(f"{self._name} answered with more than {MAX_ANSWER} bytes")
+                    if len(body) > self._max_answer:
+                        raise AnswerTooLarge(f"{self._name} answered with more than {self._max_answer} bytes")
                 return httpx.Response(
                     reply.status_code,
                     headers=_decoded(reply.headers),

@@ -165,6 +165,7 @@ def _tenant(place: Place, credentials: Credentials) -> dict[str, str]:
         "TENANT_STALWART_API_KEY": seeds.stalwart_key(credentials),
         "TENANT_OCIS_URL": place.url(seeds.OCIS_OFFSET),
         "TENANT_OCIS_TOKEN": credentials.suite["ocis"],
+        "TENANT_CERTIFICATE_KEY": credentials.tenant["certificate"],
     }
 
 

@@ -20,6 +20,12 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
+from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
+from services.tenant.provisioning.certificates.routes import router as certificate_router
+from services.tenant.provisioning.certificates.service import Certificates
+from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
+from services.tenant.provisioning.drift.routes import router as drift_router
+from services.tenant.provisioning.drift.service import DriftService
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
@@ -50,6 +56,8 @@ class Deps:
     invites: Invites
     resends: Resends
     roles: Roles
+    drift: DriftService
+    certificates: Certificates
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -75,18 +83,27 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         invites=people.invites,
         resends=people.resends,
         roles=people.roles,
+        drift=provisioning.drift,
+        certificates=provisioning.certificates,
     )
 
     tasks: list[Task] = [consumer.run, catalog.run, lifecycle.expiry.run]
     if people.worker is not None:
         tasks.append(people.worker.run)
-    if provisioning.worker is not None:
-        tasks.append(provisioning.worker.run)
+    tasks.append(provisioning.worker.run)
     return create_app(
         platform,
         deps,
-        [router, transfers_router, people_router, internal],
-        indexes={**INDEXES, **TRANSFER_INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
+        [router, transfers_router, drift_router, certificate_router, people_router, internal],
+        indexes={
+            **INDEXES,
+            **TRANSFER_INDEXES,
+            **PEOPLE_INDEXES,
+            **TASK_INDEXES,
+            **PROVISIONING_INDEXES,
+            **DRIFT_INDEXES,
+            **CERTIFICATE_INDEXES,
+        },
         tasks=tasks,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )

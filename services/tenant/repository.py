@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from services.tenant.models import (
@@ -36,6 +37,8 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         Index([("status", 1), ("slug", 1)]),
         Index([("plan", 1), ("slug", 1)]),
         Index([("words", 1), ("slug", 1)]),
+        # What waits for its erasure is few of many.
+        Index([("deletion.erase_after", 1)], {"partialFilterExpression": {"status": "deleting"}}),
     ],
 }
 
@@ -94,6 +97,17 @@ class TenantRepository:
         """Return the status of each of these tenants that exists."""
         rows = self._tenants.find({"slug": {"$in": list(slugs)}}, {"slug": 1, "status": 1})
         return {row["slug"]: row["status"] async for row in rows}
+
+    async def ending_across_tenants(self, slugs: Collection[str]) -> set[str]:
+        """Return those of these tenants of which nothing will be left: being erased, deleted, or unheard of."""
+        stays = {"slug": {"$in": list(slugs)}, "status": {"$ne": "deleted"}, "deletion.erasing_since": None}
+        return set(slugs) - {row["slug"] async for row in self._tenants.find(stays, {"slug": 1})}
+
+    async def due_for_erasure_across_tenants(self, now: datetime, limit: int) -> list[str]:
+        """Return slugs of tenants whose time to be restored is over, the longest over first."""
+        due = {"status": "deleting", "deletion.erase_after": {"$lte": now}, "deletion.erasing_since": None}
+        found = self._tenants.find(due, {"slug": 1}).sort("deletion.erase_after", 1).limit(limit)
+        return [row["slug"] async for row in found]
 
     async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
         """Return how many tenants within ``scope`` have each status."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Port, ServiceSettings
+from shared.settings import Key32, Port, ServiceSettings
 
 RootUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")]
 
@@ -46,6 +46,9 @@ class TenantSettings(ServiceSettings):
         30, ge=1, le=366, description="How long a tenant without a partner waits for one, unless a date is given."
     )
     transfer_days: int = Field(30, ge=1, le=366, description="How long a request to take over a tenant stays open.")
+    certificate_key: Key32 = Field(
+        description="Ed25519 seed that signs certificates of deletion: 32 bytes, base64url. Never in MongoDB."
+    )
     resync_seconds: float = Field(
         300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
     )

@@ -133,6 +133,7 @@ def service_environment(database: TestDatabase, nats_server: NatsServer, nats_pr
             "internal_public_keys": {k: v.model_dump() for k, v in public_keys().items()},
             "nats_prefix": nats_prefix,
             "environment": "test",
+            **({"certificate_key": seed_text("certificate")} if service == "tenant" else {}),
             **more,
         }
 

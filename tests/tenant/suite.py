@@ -15,10 +15,18 @@ import pytest
 from services.tenant.main import build
 from services.tenant.people.models import Human, Identity
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.provisioning.certificates.models import Signer
+from services.tenant.provisioning.certificates.repository import CertificateRepository
+from services.tenant.provisioning.deletions import Deletions, Departures, Records
+from services.tenant.provisioning.drift.repository import AcceptanceRepository
+from services.tenant.provisioning.intents import Intents
+from services.tenant.provisioning.repository import ProvisioningRepository
+from services.tenant.repository import TenantRepository
 from services.tenant.settings import TenantSettings
 from shared.clock import SystemClock
 from shared.ids import new_id
 from shared.mongo import Mongo, Transaction
+from shared.outbox import Outbox
 from shared.testing import Callers, operator, partner_person
 from tests.sandbox.authentik.process import SEED, StandIn
 from tests.sandbox.ocis.process import TOKEN as OCIS_TOKEN
@@ -230,6 +238,23 @@ class World:
         given = self.suite.ocis.get(f"{root(self.space()['id'])}/permissions")["value"]
         users = {user["id"]: user["mail"] for user in self.suite.ocis.get("/graph/v1.0/users")["value"]}
         return {users[g["grantedToV2"]["user"]["id"]]: g["roles"][0] for g in given}
+
+
+def deletions_of(mongo: Mongo, departures: Departures | None) -> Deletions:
+    """What begins and ends erasures, for who runs them by hand."""
+    clock = SystemClock()
+    tenants, rows = TenantRepository(mongo), ProvisioningRepository(mongo)
+    records = Records(
+        tenants,
+        rows,
+        Intents(rows, ("authentik", "stalwart", "ocis")),
+        CertificateRepository(mongo),
+        AcceptanceRepository(mongo),
+        mongo.transactions,
+        Outbox(mongo, "tenant", clock),
+        clock,
+    )
+    return Deletions(records, Signer(bytes(32), "dezky:test"), departures)
 
 
 def is_disabled(space: dict[str, Any]) -> bool:

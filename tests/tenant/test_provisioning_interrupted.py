@@ -12,6 +12,8 @@ import pytest
 from services.tenant.models import Tenant
 from services.tenant.people.repository import PeopleRepository
 from services.tenant.provisioning.desires import Desires
+from services.tenant.provisioning.drift.models import Differences
+from services.tenant.provisioning.drift.repository import AcceptanceRepository
 from services.tenant.provisioning.ledger import Ledger
 from services.tenant.provisioning.models import Desired, Finding
 from services.tenant.provisioning.reconciler import LEASE, Reconciler
@@ -26,7 +28,7 @@ from shared.outbox import Outbox
 from shared.tasks import end_tasks
 from tests.support.waiting import eventually
 from tests.tenant.people import process, ready
-from tests.tenant.suite import Suite, World, is_disabled, suite, world
+from tests.tenant.suite import Suite, World, deletions_of, is_disabled, suite, world
 
 __all__ = ["suite", "world"]
 REASON = {"reason": "unpaid"}
@@ -157,7 +159,7 @@ class Counting:
         self.done = 0
         self.pause = pause
 
-    async def reconcile(self, desired: Desired, memo: Memo) -> Finding:
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
         self.inside[desired.slug] = self.inside.get(desired.slug, 0) + 1
         self.most = max(self.most, self.inside[desired.slug])
         self.at_once = max(self.at_once, sum(self.inside.values()))
@@ -174,8 +176,13 @@ def replica(mongo: Mongo, name: str, backend: Counting, ttl: timedelta = LEASE) 
     tenants, clock = TenantRepository(mongo), SystemClock()
     rows, outbox = ProvisioningRepository(mongo), Outbox(mongo, "tenant", clock)
     ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, timedelta(seconds=0.01))
-    desires = Desires(tenants, PeopleRepository(mongo))
-    return Reconciler(ledger, desires, {"ocis": backend}, lambda key: Lease(mongo.db, key, name, ttl))
+    desires, acceptances = Desires(tenants, PeopleRepository(mongo)), AcceptanceRepository(mongo)
+    deletions = deletions_of(mongo, None)
+
+    def lease(key: str) -> Lease:
+        return Lease(mongo.db, key, name, ttl)
+
+    return Reconciler(ledger, desires, {"ocis": backend}, lease, deletions, acceptances)
 
 
 async def stored(mongo: Mongo, slug: str) -> Tenant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -68,6 +68,11 @@ class PeopleRepository:
         """Return a person by id."""
         row = await self._people.find_one({"_id": person}, session=tx)
         return None if row is None else _from(row)
+
+    async def erased_among(self, people: Collection[str]) -> set[str]:
+        """Return those of these people who were erased, across all scopes."""
+        rows = self._people.find({"_id": {"$in": list(people)}, "status": "erased"}, {"_id": 1})
+        return {row["_id"] async for row in rows}
 
     async def find_by_email_anywhere(self, email: str, tx: Transaction) -> list[Human]:
         """Return at most two people of this address, letter case aside: two are ambiguous already."""
