@@ -164,6 +164,13 @@ class Authentik:
         """Enable or disable an account; disabling ends its sessions."""
         await self.call("PATCH", f"core/users/{pk}/", json={"is_active": active})
 
+    async def delete_account(self, pk: int) -> None:
+        """Delete an account; one that is gone already is no error."""
+        try:
+            await self.call("DELETE", f"core/users/{pk}/")
+        except AuthentikMissing:
+            return
+
     async def recovery_link(self, pk: int) -> str | None:
         """Return a link with which the user chooses a password, or None if there is no recovery flow."""
         try:

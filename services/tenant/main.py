@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI
 
@@ -11,6 +12,8 @@ from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEven
 from services.tenant.deletions import Deletions
 from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
+from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.repository import INDEXES as ERASURE_INDEXES
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
 from services.tenant.people.resends import Resends
@@ -58,6 +61,7 @@ class Deps:
     roles: Roles
     drift: DriftService
     certificates: Certificates
+    erasures: Erasures
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -70,7 +74,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     prices = PriceProjection(platform.mongo)
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
-    people = wire_people(platform, tenants, partners, authentik)
+    people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     deps = Deps(
@@ -85,12 +89,11 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
         drift=provisioning.drift,
         certificates=provisioning.certificates,
+        erasures=people.erasures,
     )
 
     tasks: list[Task] = [consumer.run, catalog.run, lifecycle.expiry.run]
-    if people.worker is not None:
-        tasks.append(people.worker.run)
-    tasks.append(provisioning.worker.run)
+    tasks += [*people.workers, provisioning.worker.run]
     return create_app(
         platform,
         deps,
@@ -100,6 +103,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
             **TRANSFER_INDEXES,
             **PEOPLE_INDEXES,
             **TASK_INDEXES,
+            **ERASURE_INDEXES,
             **PROVISIONING_INDEXES,
             **DRIFT_INDEXES,
             **CERTIFICATE_INDEXES,

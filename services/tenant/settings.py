@@ -53,6 +53,10 @@ class TenantSettings(ServiceSettings):
         300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
     )
 
+    invite_days: int = Field(
+        14, ge=1, le=365, description="How many days an invited person has to come before the invitation ends."
+    )
+
     @field_validator("authentik_token", "stalwart_api_key", "ocis_token")
     @classmethod
     def _goes_with_url(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:

@@ -107,7 +107,7 @@ class PendingView(View):
 
 
 class PersonView(View):
-    """A person, as operators see them."""
+    """A person, as operators see them; of somebody who was erased only the id and the dates."""
 
     id: str
     email: str
@@ -119,6 +119,8 @@ class PersonView(View):
     tenants: dict[str, TenantRoleName]
     last_seen: Timestamp | None
     created_at: Timestamp
+    invite_expires_at: Timestamp | None
+    erased_at: Timestamp | None
     version: int
     pending: PendingView | None
 
@@ -132,6 +134,7 @@ class MemberView(View):
     role: str
     status: PersonStatus
     last_seen: Timestamp | None
+    invite_expires_at: Timestamp | None
     version: int
     pending: PendingView | None
 
@@ -239,6 +242,8 @@ def person_view(known: Known) -> PersonView:
         tenants=human.tenants,
         last_seen=human.last_seen,
         created_at=human.created_at,
+        invite_expires_at=human.invite_expires_at,
+        erased_at=human.erased_at,
         version=human.version,
         pending=_pending(known),
     )
@@ -254,6 +259,7 @@ def member_view(known: Known, place: Place) -> MemberView:
         role=human.role_at(place) or "",
         status=human.status,
         last_seen=human.last_seen,
+        invite_expires_at=human.invite_expires_at,
         version=human.version,
         pending=_pending(known),
     )
