@@ -75,7 +75,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
-    provisioning = wire_provisioning(platform, settings, tenants, authentik)
+    provisioning = wire_provisioning(platform, settings, tenants, authentik, people.departures)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     deps = Deps(
         tenants=lifecycle.tenants,
