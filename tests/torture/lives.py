@@ -17,7 +17,7 @@ from shared.testing import Callers, operator, partner_person
 CALLERS = Callers("tenant")
 PARTNER = partner_person("nordic")
 OPERATOR = operator()
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 600.0
 WORKING_SECONDS = 12.0
 AGAIN = frozenset({500, 502, 503, 504})
 AGAIN_CODES = frozenset({"idempotency_in_progress", "invite_in_progress"})

@@ -61,7 +61,7 @@ class Torture:
                     done.append(life)
 
             blowing = asyncio.create_task(weather.blow())
-            killing = asyncio.create_task(self._kill(kills, lives, done, random))
+            killing = asyncio.create_task(self._kill(kills, lives, done, random, said))
             try:
                 async with asyncio.TaskGroup() as group:
                     for number in range(lives):
@@ -72,6 +72,7 @@ class Torture:
                     task.cancel()
                 await asyncio.gather(blowing, killing, return_exceptions=True)
             stormed = time.monotonic()
+            print(f"{len(done)} lives are over after {stormed - began:.0f} s", flush=True)
             for life in done:
                 await life.settle(wait=True)
             tenants = [life.is_now for life in done]
@@ -90,13 +91,14 @@ class Torture:
         }
         return tenants, figures
 
-    async def _kill(self, times: int, lives: int, done: list[Life], random: Random) -> None:
+    async def _kill(self, times: int, lives: int, done: list[Life], random: Random, said: Counter[str]) -> None:
         """Kill the service again and again while the tenants live."""
         for number in range(times):
             while len(done) < lives * number // (times + 1):  # noqa: ASYNC110 - the work itself is what is waited for
                 await asyncio.sleep(0.05)
             await asyncio.sleep(random.uniform(0.2, 1.5))
             await self.service.kill()
+            print(f"{self.service.kills}. kill, {len(done)} lives are over, {sum(said.values())} answers", flush=True)
             await self.service.start()
 
     async def _agrees(self, caller: Caller, tenants: list[Expected]) -> bool:
@@ -187,7 +189,7 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
 ) -> None:
     seed = SEED or int(time.time())
     print(f"TORTURE_SEED={seed}")
-    async with torture(service_environment, mongo, suite, tmp_path / "log", seed=seed, bound=300) as tormented:
+    async with torture(service_environment, mongo, suite, tmp_path / "log", seed=seed, bound=600) as tormented:
         tenants, figures = await tormented.run(lives=200, kills=20, at_once=24)
         found = await everything_told(mongo, nats_server, nats_topology, tenants)
     assert figures["kills"] == 20
