@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,7 @@ class Torture:
     mongo: Mongo
     seed: int
     bound: float
+    say: Callable[[str], None]
 
     async def run(self, lives: int, kills: int, at_once: int) -> tuple[list[Expected], dict[str, Any]]:
         """Let tenants live; return what is expected of them, and figures."""
@@ -72,7 +73,7 @@ class Torture:
                     task.cancel()
                 await asyncio.gather(blowing, killing, return_exceptions=True)
             stormed = time.monotonic()
-            print(f"{len(done)} lives are over after {stormed - began:.0f} s", flush=True)
+            self.say(f"{len(done)} lives are over after {stormed - began:.0f} s")
             for life in done:
                 await life.settle(wait=True)
             tenants = [life.is_now for life in done]
@@ -98,7 +99,7 @@ class Torture:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(random.uniform(0.2, 1.5))
             await self.service.kill()
-            print(f"{self.service.kills}. kill, {len(done)} lives are over, {sum(said.values())} answers", flush=True)
+            self.say(f"{self.service.kills}. kill, {len(done)} lives are over, {sum(said.values())} answers")
             await self.service.start()
 
     async def _agrees(self, caller: Caller, tenants: list[Expected]) -> bool:
@@ -148,7 +149,14 @@ async def everything_told(mongo: Mongo, server: NatsServer, topology: Topology, 
 
 @contextlib.asynccontextmanager
 async def torture(
-    environment: Any, mongo: Mongo, suite: Suite, log: Path, seed: int, bound: float
+    environment: Any,
+    mongo: Mongo,
+    suite: Suite,
+    log: Path,
+    *,
+    seed: int,
+    bound: float,
+    say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Torture]:
     settings = environment("tenant", **suite.settings(), resync_seconds=RESYNC_SECONDS, deletion_grace_days=0)
     service = Service(settings, log)
@@ -156,7 +164,7 @@ async def torture(
         await World(http, mongo, suite).sell()
     await service.start()
     try:
-        yield Torture(service, suite, mongo, seed, bound)
+        yield Torture(service, suite, mongo, seed, bound, say)
     finally:
         await service.kill()
         suite.heal()
@@ -186,10 +194,15 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
     nats_server: NatsServer,
     nats_topology: Topology,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    seed = SEED or int(time.time())
-    print(f"TORTURE_SEED={seed}")
-    async with torture(service_environment, mongo, suite, tmp_path / "log", seed=seed, bound=600) as tormented:
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)
+
+    seed, log = SEED or int(time.time()), tmp_path / "log"
+    say(f"TORTURE_SEED={seed}")
+    async with torture(service_environment, mongo, suite, log, seed=seed, bound=600, say=say) as tormented:
         tenants, figures = await tormented.run(lives=200, kills=20, at_once=24)
         found = await everything_told(mongo, nats_server, nats_topology, tenants)
     assert figures["kills"] == 20
@@ -199,4 +212,4 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
         assert figures["answers"].get(decision, 0) >= 10, figures
     result = {"seed": seed, "at": datetime.now(UTC).isoformat(timespec="seconds"), **figures, "events": found.count}
     (RESULTS / "lives.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    say(json.dumps(result, indent=2))
