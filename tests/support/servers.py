@@ -120,21 +120,6 @@ def service_environment(database: TestDatabase, nats_server: NatsServer, nats_pr
     """Return a function that gives the settings of a service as keyword arguments."""
     return functools.partial(environment_of, database, nats_server, nats_prefix)
 
-    def settings_of(service: str, **more: Any) -> dict[str, Any]:
-        return {
-            "port": free_port(),
-            "mongo_uri": database.uri,
-            "mongo_database": database.name,
-            "nats_url": nats_url(nats_server, service),
-            "internal_signing_key": seed_text(service),
-            "internal_signing_kid": f"{service}-1",
-            "internal_public_keys": {k: v.model_dump() for k, v in public_keys().items()},
-            "nats_prefix": nats_prefix,
-            "environment": "test",
-            **({"certificate_key": seed_text("certificate")} if service == "tenant" else {}),
-            **more,
-        }
-
 
 def environment_of(
     database: TestDatabase, nats_server: NatsServer, nats_prefix: str, service: str, **more: Any
@@ -150,6 +135,7 @@ def environment_of(
         "internal_public_keys": {k: v.model_dump() for k, v in public_keys().items()},
         "nats_prefix": nats_prefix,
         "environment": "test",
+        **({"certificate_key": seed_text("certificate")} if service == "tenant" else {}),
         **more,
     }
 
