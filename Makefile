@@ -10,6 +10,8 @@ SURFACE ?=
 
 export DEZKY_HOME
 export DEZKY_PORT_BASE
+# Tests start hundreds of processes, and each would compile the whole project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down status demo token logs test test-unit check fix bench torture lock clean venv
@@ -39,7 +41,7 @@ logs: venv ## Show the last lines of every log and follow them
 	@$(RUN) -m infrastructure.local logs --follow
 
 test: venv ## Run all tests
-	@$(VENV)/bin/pytest -n 2 --dist loadgroup
+	@$(VENV)/bin/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 test-unit: venv ## Run the tests that need neither network nor database
 	@$(VENV)/bin/pytest -m unit

@@ -21,6 +21,9 @@ from infrastructure.local.place import ROOT
 FIGURES = {
     "gateway": "benchmarks.gateway_routing",
     "tenant": "benchmarks.tenant_reads",
+    "lists": "benchmarks.tenant_lists",
+    "principals": "benchmarks.principals",
+    "reconcile": "benchmarks.reconcile",
     "append": "benchmarks.audit_append",
     "pipeline": "benchmarks.commit_to_chain",
     "verify": "benchmarks.audit_verify",

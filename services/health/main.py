@@ -16,6 +16,7 @@ from services.health.routes import router
 from services.health.service import HealthService
 from services.health.settings import HealthSettings
 from shared.app import Platform, create_app, serve
+from shared.http_client import trust
 from shared.settings import load
 
 NAME = "health"
@@ -31,7 +32,7 @@ class Deps:
 def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    client = httpx.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False, trust_env=False)
+    client = httpx.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False, trust_env=False, verify=trust())
 
     async def mongo() -> None:
         await platform.mongo.ping()

@@ -27,7 +27,6 @@ from services.tenant.people.wiring import wire_people
 from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
 from services.tenant.provisioning.certificates.routes import router as certificate_router
 from services.tenant.provisioning.certificates.service import Certificates
-from services.tenant.provisioning.deletions import Departures
 from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
 from services.tenant.provisioning.drift.routes import router as drift_router
 from services.tenant.provisioning.drift.service import DriftService
@@ -67,7 +66,7 @@ class Deps:
     certificates: Certificates
 
 
-def build(settings: TenantSettings, platform: Platform | None = None, departures: Departures | None = None) -> FastAPI:
+def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
     transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
@@ -76,7 +75,7 @@ def build(settings: TenantSettings, platform: Platform | None = None, departures
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
-    provisioning = wire_provisioning(platform, settings, tenants, authentik, departures or people.departures)
+    provisioning = wire_provisioning(platform, settings, tenants, authentik, people.departures)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
     ends = PartnerEnds(books, provisioning.intents, transactions, outbox, clock)

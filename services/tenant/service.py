@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from services.tenant.models import SeatsInUse, Tenant, changes_between, state_of
@@ -30,6 +29,7 @@ from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
 from shared.mongo import Transaction
 from shared.paging import Page
+from shared.recent import Recent
 
 COUNTS_SECONDS = 5.0
 
@@ -68,7 +68,9 @@ class TenantService:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._counts: dict[Scope, tuple[float, dict[str, int]]] = {}
+        self._counts: Recent[Scope, dict[str, int]] = Recent(
+            COUNTS_SECONDS, lambda scope: records.tenants.count_by_status(scope=scope)
+        )
 
     async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Seen:
         """Create a tenant of the caller's partner.
@@ -146,13 +148,7 @@ class TenantService:
 
     async def counts(self, scope: Scope) -> dict[str, int]:
         """Return the number of tenants per status within ``scope``, at most five seconds old."""
-        now = time.monotonic()
-        known = self._counts.get(scope)
-        if known is None or now - known[0] > COUNTS_SECONDS:
-            self._counts = {s: entry for s, entry in self._counts.items() if now - entry[0] <= COUNTS_SECONDS}
-            known = (now, await self._records.tenants.count_by_status(scope=scope))
-            self._counts[scope] = known
-        return known[1]
+        return await self._counts.get(scope)
 
     async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Seen:
         """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.

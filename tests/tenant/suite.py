@@ -293,7 +293,7 @@ class World:
         return {users[g["grantedToV2"]["user"]["id"]]: g["roles"][0] for g in given}
 
 
-def deletions_of(mongo: Mongo, departures: Departures | None) -> Deletions:
+def deletions_of(mongo: Mongo, departures: Departures) -> Deletions:
     """What begins and ends erasures, for who runs them by hand."""
     clock = SystemClock()
     tenants, rows = TenantRepository(mongo), ProvisioningRepository(mongo)
@@ -342,7 +342,7 @@ class Dismissing:
 @contextlib.asynccontextmanager
 async def serving(environment: dict[str, Any], mongo: Mongo, suite: Suite) -> AsyncIterator[World]:
     settings = TenantSettings(**environment)
-    app = build(settings, departures=Dismissing(mongo))
+    app = build(settings)
     async with (
         LiveServer(app, settings.port) as server,
         httpx.AsyncClient(base_url=server.url, timeout=20) as http,

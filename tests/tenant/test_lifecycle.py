@@ -148,7 +148,9 @@ class Try:
     ) -> None:
         wanted = {"no-op": self.state, "as before": self.restores_to}.get(cell, cell)
         told = await self._told(before["slug"], transfer, answer)
-        self._expect(answer.is_success, True, f"success ({answer.status_code} {answer.text[:200]})")
+        if not answer.is_success:
+            self._expect((answer.status_code, answer.json()["code"]), "a success", "the answer")
+            return
         self._expect(state_of(after), wanted, "the state")
         if cell == "no-op":
             self._expect(after, before, "the tenant")

@@ -95,8 +95,8 @@ async def test_a_detached_tenant_waits_and_is_listed_until_it_has_a_partner(desk
     former, owner = partner_person("nordic"), partner_person("fjord")
     assert (await desk.call("GET", f"/api/tenants/{slug}", None, former)).status_code == 404
     await desk.mongo.db["tenants"].update_one({"slug": slug}, {"$set": {"detached_until": asked - DAY}})
-    late = (await desk.call("GET", f"/api/tenants?detached=true&q={slug}")).json()["items"]
-    assert [item["detachedOverdue"] for item in late] == [True]
+    items = (await desk.call("GET", "/api/tenants?detached=true")).json()["items"]
+    assert [item["detachedOverdue"] for item in items if item["slug"] == slug] == [True]
     given = await desk.call("PUT", f"/api/tenants/{slug}/partner", {"partner": "fjord"})
     assert (given.json()["partner"], given.json()["detachedUntil"], given.json()["detachedOverdue"]) == (
         "fjord",

@@ -78,7 +78,9 @@ class PeopleRepository:
 
     async def find_by_identity(self, identity: Identity, tx: Transaction | None = None) -> Human | None:
         """Return the person who is ``identity``, across all scopes: an identity has no scope."""
-        row = await self._people.find_one({"identities": {"$elemMatch": asdict(identity)}}, session=tx)
+        # The planner serves a partial index only where its condition is plain in the query: $elemMatch hides it.
+        known = {"identities.subject": identity.subject, "identities": {"$elemMatch": asdict(identity)}}
+        row = await self._people.find_one(known, session=tx)
         return None if row is None else _from(row)
 
     async def find_anywhere(self, person: str, tx: Transaction | None = None) -> Human | None:

@@ -57,7 +57,7 @@ class Records:
 class Deletions:
     """Both steps can be repeated, by any replica; versions decide who was first."""
 
-    def __init__(self, records: Records, signer: Signer, departures: Departures | None) -> None:
+    def __init__(self, records: Records, signer: Signer, departures: Departures) -> None:
         self._records = records
         self._signer = signer
         self._departures = departures
@@ -100,7 +100,7 @@ class Deletions:
         tenant = await records.tenants.find(scope=EVERYTHING, slug=row.slug)
         if tenant is None or not tenant.erasing:
             return
-        while self._departures is not None and await self._departures.dismiss(row.slug):
+        while await self._departures.dismiss(row.slug):
             pass
         gone = {name: finding.gone for name, finding in findings.items()}
 

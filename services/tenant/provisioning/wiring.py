@@ -57,9 +57,9 @@ def wire_provisioning(
     settings: TenantSettings,
     tenants: TenantRepository,
     authentik: Authentik | None,
-    departures: Departures | None = None,
+    departures: Departures,
 ) -> Provisioning:
-    """Wire it; connects to nothing yet. Without ``departures`` people keep their roles at a tenant that is deleted."""
+    """Wire it; connects to nothing yet."""
     mongo, outbox, clock = platform.mongo, platform.outbox, platform.clock
     rows, people, certificates = ProvisioningRepository(mongo), PeopleRepository(mongo), CertificateRepository(mongo)
     acceptances, desires = AcceptanceRepository(mongo), Desires(tenants, people)
