@@ -80,3 +80,15 @@ def test_a_readme_says_how_to_run_the_service_alone_and_is_short(service: str) -
     assert f"python -m services.{service}" in page
     assert f"tests/{service}" in page
     assert page.count("\n") <= LONGEST, "a page: move what is longer to docs/"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_readme_names_every_collection_that_the_service_opens(service: str) -> None:
+    opened = {
+        name
+        for file in (ROOT / "services" / service).rglob("*.py")
+        for name in re.findall(r"\.db\[\"(\w+)\"\]", file.read_text(encoding="utf-8"))
+    }
+    of_all = {"outbox", "counters", "leases", "idempotency", "inbox", "consumer_failures"}
+    missing = sorted(name for name in opened - of_all if f"`{name}`" not in _page(service))
+    assert missing == [], f"say what they hold in services/{service}/README.md"

@@ -186,7 +186,6 @@ async def test_a_dozen_tenants_live_through_storms_and_kills_and_everything_agre
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(3_600)
 async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_everything_agrees_afterwards(
     service_environment: Any,
     mongo: Mongo,

@@ -49,6 +49,10 @@ def erase(stage: Stage, due: datetime) -> None:
 
     stage.eventually(lambda: stage.seen(nothing), f"the backends still hold {left}")
     stage.done(f"the time is over: erased in every backend, seen from outside: no {', no '.join(left)}")
+    person = stage.expect(stage.operator, "GET", f"/api/users/{stage.member_id}", 200)
+    stage.check(person["status"] == "erased" and stage.member_email not in str(person), f"the member is {person}")
+    stage.check(stage.member.call("GET", "/api/me").status_code == 401, "the member is still let in")
+    stage.done("its people, who had no other place, are forgotten: an id is left")
     shown = stage.expect(stage.operator, "GET", f"/api/tenants/{stage.tenant}/certificate", 200)
     said = verified(shown["certificate"], _public_key(stage))
     stage.check(said is not None, "the certificate's signature is wrong")

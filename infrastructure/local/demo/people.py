@@ -15,6 +15,7 @@ def invite_and_sign_in(stage: Stage) -> None:
     stage.done(f"the admin invites the member {stage.member_email}, who can use the suite")
     stage.member.sign_in(stage.member_email, stage.member_password)
     me = stage.expect(stage.member, "GET", "/api/me", 200)
+    stage.member_id = str(me["id"])
     own = [(tenant["slug"], tenant["status"], tenant["role"]) for tenant in me["tenants"]]
     stage.check(me["email"] == stage.member_email and own == [(stage.tenant, "active", "member")], f"/api/me is {me}")
     tenant = stage.expect(stage.member, "GET", f"/api/tenants/{stage.tenant}", 200)

@@ -40,7 +40,7 @@ class Stage:
         self.member_email = f"jane-{self.run}@{self.tenant}.example"
         self.operator = self._browser("operator")
         self.owner, self.next_owner, self.admin, self.member = (self._browser("portal") for _ in range(4))
-        self.member_password = ""
+        self.member_id = self.member_password = ""
         self.backends = Backends(self.place, self.credentials)
         self._began = time.monotonic()
         self._step = 0
