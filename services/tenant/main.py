@@ -18,14 +18,12 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
-from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
 from services.tenant.provisioning.certificates.routes import router as certificate_router
 from services.tenant.provisioning.certificates.service import Certificates
 from services.tenant.provisioning.deletions import Departures
-from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
 from services.tenant.provisioning.drift.routes import router as drift_router
 from services.tenant.provisioning.drift.service import DriftService
-from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
+from services.tenant.provisioning.wiring import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
@@ -52,9 +50,7 @@ class Deps:
     certificates: Certificates
 
 
-def build(
-    settings: TenantSettings, platform: Platform | None = None, departures: Departures | None = None
-) -> FastAPI:
+def build(settings: TenantSettings, platform: Platform | None = None, departures: Departures | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
     transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
@@ -87,14 +83,7 @@ def build(
         platform,
         deps,
         [router, drift_router, certificate_router, people_router, internal],
-        indexes={
-            **INDEXES,
-            **PEOPLE_INDEXES,
-            **TASK_INDEXES,
-            **PROVISIONING_INDEXES,
-            **DRIFT_INDEXES,
-            **CERTIFICATE_INDEXES,
-        },
+        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )

@@ -141,22 +141,20 @@ class StalwartBackend:
         return {str(account["id"]): account for account in found if account.get("@type") == "User"}
 
     async def _forget_erased(self, look: _Pass) -> None:
-        """Destroy the mailboxes that were made here for people who are erased; of others only the person is forgotten.
+        """Destroy the mailboxes that were made here for people who are erased.
 
-        What was made by somebody else in the tenant's domain belongs to the tenant.
+        What was made by somebody else in the tenant's domain belongs to the tenant: it stays, and stays stopped.
         """
         for person in look.desired.erased:
-            identity = look.memo.map(ACCOUNTS).get(person)
-            if identity is None:
-                continue
+            identity = str(look.memo.map(ACCOUNTS).get(person))
             account = look.accounts.get(identity)
-            if account is not None and person in look.memo.map(MADE) and not administers(account):
+            if person not in look.memo.map(MADE) or (account is not None and administers(account)):
+                continue
+            if account is not None:
                 if refused := await self._jmap.destroy("Account", [identity]):
                     raise refused[identity]
                 del look.accounts[identity]
                 look.found.worked()
-            elif account is not None:
-                await look.memo.put(HALTED, sorted({*(look.memo.get(HALTED) or ()), identity}))
             await look.memo.drop(ACCOUNTS, person)
             await look.memo.drop(MADE, person)
 
