@@ -255,3 +255,35 @@ async def test_whoever_loses_the_lease_stops_at_once(mongo: Mongo) -> None:
     await eventually(other.acquire)
     assert await asyncio.wait_for(working, 10) is False
     assert backend.done == 0
+
+
+class Forgetful(Counting):
+    """A backend that is killed once, after it has repaired what it found."""
+
+    killed = False
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        if self.done == 2:
+            await differences.repair("space-quota", "the-space")
+            self.killed = True
+            raise LeaseLost("as if the process had ended")
+        return desired.achieved
+
+
+async def test_drift_whose_repair_was_interrupted_is_told_once_all_is_right_again(mongo: Mongo) -> None:
+    tenant = await stored(mongo, "acme")
+    backend = Forgetful()
+
+    async def told() -> list[Any]:
+        rows = mongo.db["outbox"].find({"type": "tenant.drift_repaired.v1"})
+        return [row["envelope"]["data"]["drift"] async for row in rows]
+
+    assert await replica(mongo, "a", backend).reconcile(tenant.id)
+    # Activation is a new version, for which all has to agree anew before anything can drift.
+    await replica(mongo, "a", Counting()).reconcile(tenant.id)
+    assert not await replica(mongo, "a", backend).reconcile(tenant.id)
+    assert (backend.killed, await told()) == (True, [])
+    assert await replica(mongo, "b", backend).reconcile(tenant.id)
+    assert await replica(mongo, "b", backend).reconcile(tenant.id)
+    assert await told() == [[{"integration": "ocis", "kind": "space-quota", "object": "the-space"}]]

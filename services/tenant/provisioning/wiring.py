@@ -38,7 +38,6 @@ from shared.leases import Lease
 from shared.mongo import Mongo
 from shared.settings import decode_key
 
-
 INDEXES = {**ROW_INDEXES, **DRIFT_INDEXES, **CERTIFICATE_INDEXES}
 
 
