@@ -123,6 +123,7 @@ async def stopped(world: World, address: str) -> bool:
 async def test_a_domain_that_a_tenant_gives_up_goes_once_it_is_empty_and_is_shut_with_the_tenant_until_then(
     world: World,
 ) -> None:
+    dora = await world.person("dora", email=f"dora@e{world.mark}.example")
     await world.create()
     empty, used = f"e{world.mark}.example", f"u{world.mark}.example"
     path, headers = f"/api/tenants/{world.slug()}", CALLERS.headers(operator())
@@ -138,7 +139,11 @@ async def test_a_domain_that_a_tenant_gives_up_goes_once_it_is_empty_and_is_shut
 
     await have(world.domain, empty, used)
     world.suite.stalwart.user("info", known(used)[0])
+    assert len(world.mailboxes()[f"dora@{world.domain}"]["aliases"]) == 1
     await have(world.domain)
+    # The alias went with the domain; the mailbox of somebody who has no address at the tenant is kept, and stopped.
+    assert await stopped(world, f"dora@{world.domain}")
+    assert world.suite.stalwart.mail(dora.email) == "bounced"
     assert (known(empty), len(known(used))) == ([], 1)
     await world.act("suspend", body={"reason": "unpaid"})
     await world.settled("Proven")

@@ -97,14 +97,16 @@ class StalwartBackend:
         return look
 
     async def _find_domains(self, look: _Pass) -> None:
+        known = {*(look.memo.get(DOMAINS) or ()), *look.desired.domains}
+        # Before any is made: what the tenant gives up has to be found again.
+        await look.memo.put(DOMAINS, sorted(known))
         for name in look.desired.domains:
             look.domains[name] = await self._domain(name, look)
-        former = {name: i for name, i in look.memo.get(DOMAINS) or () if name not in look.domains}
-        for domain in await self._jmap.get("Domain", list(former.values())) if former else ():
-            if domain.get("description") == look.desired.mark:
-                look.former[str(domain["name"])] = str(domain["id"])
-        everything = {**look.former, **look.domains}
-        await look.memo.put(DOMAINS, [[name, everything[name]] for name in sorted(everything)])
+        for name in sorted(known - look.domains.keys()):
+            domain = await domain_named(self._jmap, name)
+            if domain is not None and domain.get("description") == look.desired.mark:
+                look.former[name] = str(domain["id"])
+        await look.memo.put(DOMAINS, sorted({*look.former, *look.domains}))
 
     async def _domain(self, name: str, look: _Pass) -> str:
         """Return the id of a domain that is the tenant's, made if there is none.
@@ -124,14 +126,19 @@ class StalwartBackend:
 
     async def _give_up_domains(self, look: _Pass) -> None:
         """Destroy domains that the tenant has given up, once nobody's mail is in them any more."""
-        for name, identity in look.former.items():
+        for identity in look.former.values():
+            for account in look.accounts.values():
+                await self._give_up_aliases(look, account, identity)
             if any(account["domainId"] == identity for account in look.accounts.values()):
                 continue
-            refused = await self._jmap.destroy("Domain", [identity])
-            if not refused:
+            if not await self._jmap.destroy("Domain", [identity]):
                 look.found.worked()
-                kept = [[n, i] for n, i in look.memo.get(DOMAINS) or () if n != name]
-                await look.memo.put(DOMAINS, kept)
+
+    async def _give_up_aliases(self, look: _Pass, account: Body, domain: str) -> None:
+        stale = [key for key, alias in (account.get("aliases") or {}).items() if alias.get("domainId") == domain]
+        if stale:
+            look.found.worked()
+            await self._jmap.update("Account", str(account["id"]), {f"aliases/{key}": None for key in stale})
 
     async def _accounts(self, look: _Pass) -> dict[str, Body]:
         ids = list(look.memo.map(ACCOUNTS).values())
