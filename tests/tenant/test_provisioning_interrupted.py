@@ -17,7 +17,7 @@ from services.tenant.provisioning.drift.repository import AcceptanceRepository
 from services.tenant.provisioning.ledger import Ledger
 from services.tenant.provisioning.models import Desired, Finding
 from services.tenant.provisioning.reconciler import LEASE, Reconciler
-from services.tenant.provisioning.remote import Memo
+from services.tenant.provisioning.remote import Memo, RemoteAway
 from services.tenant.provisioning.repository import INDEXES, ProvisioningRepository
 from services.tenant.provisioning.worker import ProvisioningWorker
 from services.tenant.repository import TenantRepository
@@ -172,17 +172,23 @@ class Counting:
         return
 
 
-def replica(mongo: Mongo, name: str, backend: Counting, ttl: timedelta = LEASE) -> Reconciler:
+RESYNC = timedelta(seconds=0.01)
+
+
+def replica(
+    mongo: Mongo, name: str, backend: Counting, ttl: timedelta = LEASE, resync: timedelta = RESYNC, **more: Counting
+) -> Reconciler:
     tenants, clock = TenantRepository(mongo), SystemClock()
     rows, outbox = ProvisioningRepository(mongo), Outbox(mongo, "tenant", clock)
-    ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, timedelta(seconds=0.01))
+    ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, resync)
     desires, acceptances = Desires(tenants, PeopleRepository(mongo)), AcceptanceRepository(mongo)
     deletions = deletions_of(mongo, None)
 
     def lease(key: str) -> Lease:
         return Lease(mongo.db, key, name, ttl)
 
-    return Reconciler(ledger, desires, {"ocis": backend}, lease, deletions, acceptances)
+    backends: dict[Any, Any] = {"ocis": backend, **more}
+    return Reconciler(ledger, desires, backends, lease, deletions, acceptances)
 
 
 async def stored(mongo: Mongo, slug: str) -> Tenant:
@@ -287,3 +293,31 @@ async def test_drift_whose_repair_was_interrupted_is_told_once_all_is_right_agai
     assert await replica(mongo, "b", backend).reconcile(tenant.id)
     assert await replica(mongo, "b", backend).reconcile(tenant.id)
     assert await told() == [[{"integration": "ocis", "kind": "space-quota", "object": "the-space"}]]
+
+
+class Failing(Counting):
+    """A backend that is away as long as ``away``."""
+
+    away = True
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        if self.away:
+            raise RemoteAway("it is away")
+        return desired.achieved
+
+
+async def test_a_comparison_that_failed_is_repeated_only_where_it_failed_until_the_next_resync(mongo: Mongo) -> None:
+    tenant, well, ill = await stored(mongo, "acme"), Counting(), Failing()
+    patient = replica(mongo, "a", well, resync=timedelta(seconds=60), stalwart=ill)
+    for _ in range(3):
+        assert await patient.reconcile(tenant.id)
+    assert (well.done, ill.done) == (1, 3)
+    assert await replica(mongo, "a", well, stalwart=ill).reconcile(tenant.id)
+    assert (well.done, ill.done) == (2, 4), "after a resync everything is looked at"
+    ill.away = False
+    assert await patient.reconcile(tenant.id)
+    assert (well.done, ill.done) == (2, 5)
+    row = await mongo.db["tenants"].find_one({"_id": tenant.id})
+    assert row is not None
+    assert row["status"] == "active"
