@@ -206,7 +206,7 @@ async def test_faults_and_lost_replies_delay_an_erasure_and_leave_nothing_behind
         rule = {"effect": effect, "method": method, "probability": 0.5, "seed": 7, "count": 6}
         assert process.http.post("/_sandbox/faults", json=rule).status_code == 201
     await world.delete()
-    await world.deleted(seconds=40)
+    await world.deleted()
     nothing_is_left(world)
     assert not exists(world, anna)
     assert world.ocis_users() == {}

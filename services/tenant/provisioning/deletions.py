@@ -21,7 +21,7 @@ from services.tenant.service import about
 from shared.actors import system
 from shared.clock import Clock
 from shared.contracts.tenant import TenantDeleted, TenantErasureStarted
-from shared.errors import StaleVersion
+from shared.errors import StaleVersion, Unavailable
 from shared.mongo import Transaction, Transactions
 from shared.outbox import Outbox
 
@@ -35,7 +35,11 @@ class Departures(Protocol):
     """Ends the roles of people."""
 
     async def dismiss(self, tenant: str, limit: int = 100) -> int:
-        """End the roles that people have at a tenant, erase who has no other place, and return how many there were."""
+        """End the roles that people have at a tenant, erase who has no other place, and return how many there were.
+
+        Raises:
+            Unavailable: something that this needs is away; to be repeated.
+        """
         ...
 
 
@@ -99,8 +103,13 @@ class Deletions:
         tenant = await records.tenants.find(scope=EVERYTHING, slug=row.slug)
         if tenant is None or not tenant.erasing:
             return
-        while self._departures is not None and await self._departures.dismiss(row.slug):
-            pass
+        try:
+            while self._departures is not None and await self._departures.dismiss(row.slug):
+                pass
+        except Unavailable as error:
+            # Whoever is gone already is not met again; the rest goes with the next comparison, which is near.
+            log.warning("provisioning.departures_wait", tenant=row.slug, reason=error.code)
+            return
 
         async def body(tx: Transaction) -> None:
             before = await records.tenants.find(scope=EVERYTHING, slug=row.slug, tx=tx)
