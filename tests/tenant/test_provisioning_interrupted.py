@@ -11,6 +11,7 @@ import pytest
 
 from services.tenant.models import Tenant
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.provisioning.deletions import Departures
 from services.tenant.provisioning.desires import Desires
 from services.tenant.provisioning.drift.models import Differences
 from services.tenant.provisioning.drift.repository import AcceptanceRepository
@@ -176,13 +177,19 @@ RESYNC = timedelta(seconds=0.01)
 
 
 def replica(
-    mongo: Mongo, name: str, backend: Counting, ttl: timedelta = LEASE, resync: timedelta = RESYNC, **more: Counting
+    mongo: Mongo,
+    name: str,
+    backend: Counting,
+    ttl: timedelta = LEASE,
+    resync: timedelta = RESYNC,
+    departures: Departures | None = None,
+    **more: Counting,
 ) -> Reconciler:
     tenants, clock = TenantRepository(mongo), SystemClock()
     rows, outbox = ProvisioningRepository(mongo), Outbox(mongo, "tenant", clock)
     ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, resync)
     desires, acceptances = Desires(tenants, PeopleRepository(mongo)), AcceptanceRepository(mongo)
-    deletions = deletions_of(mongo, None)
+    deletions = deletions_of(mongo, departures)
 
     def lease(key: str) -> Lease:
         return Lease(mongo.db, key, name, ttl)
@@ -321,3 +328,46 @@ async def test_a_comparison_that_failed_is_repeated_only_where_it_failed_until_t
     row = await mongo.db["tenants"].find_one({"_id": tenant.id})
     assert row is not None
     assert row["status"] == "active"
+
+
+class Emptied(Counting):
+    """A backend of which nothing is left."""
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        assert desired.gone
+        return desired.erased_with({"space": 1})
+
+
+class Waiting:
+    """Departures that need something which is away the first time."""
+
+    asked = 0
+
+    async def dismiss(self, tenant: str, limit: int = 100) -> int:
+        self.asked += 1
+        if self.asked == 1:
+            raise RemoteAway("it is away")
+        return 3 if self.asked == 2 else 0
+
+
+async def test_a_deletion_ends_only_after_the_last_of_its_people_has_left(mongo: Mongo) -> None:
+    now = SystemClock().now()
+    tenant, tenants = await stored(mongo, "acme"), TenantRepository(mongo)
+    doomed = tenant.delete(None, now, now)
+
+    async def save(tx: Transaction) -> None:
+        await tenants.save(tenant, doomed, tx)
+        await tenants.save(doomed, doomed.begin_erasure(now), tx)
+
+    await mongo.transactions.run(save)
+    waiting = Waiting()
+    doing = replica(mongo, "a", Emptied(), departures=waiting)
+    assert await doing.reconcile(tenant.id)
+    assert await mongo.db["certificates"].count_documents({}) == 0
+    assert await doing.reconcile(tenant.id)
+    assert waiting.asked == 3
+    assert await mongo.db["certificates"].count_documents({}) == 1
+    row = await mongo.db["tenants"].find_one({"_id": tenant.id})
+    assert row is not None
+    assert row["status"] == "deleted"
