@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.security.access.table import Operation, Role, key_of
@@ -64,6 +64,12 @@ def _for_tenant(place: Place) -> Body:
     return {"tenantSlug": place.tenant}
 
 
+def _acceptance(_: Place) -> Body:
+    expires = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    drift = {"integration": "ocis", "kind": "space-quota", "object": _fresh()}
+    return {**drift, "reason": "a migration", "expiresAt": expires}
+
+
 BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("POST", "/api/tenants", None): _new_tenant,
     ("PATCH", "/api/tenants/{}", "name"): lambda _: {"name": f"Renamed {_fresh()}"},
@@ -78,6 +84,7 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("DELETE", "/api/tenants/{}/partner", None): _fixed(),
     ("PUT", "/api/tenants/{}/partner", None): _to_partner,
     ("POST", "/api/partners/{}/transfers", None): _wanted,
+    ("POST", "/api/tenants/{}/drift/acceptances", None): _acceptance,
     ("POST", "/api/tenants/{}/users", None): _invitation("member"),
     ("PATCH", "/api/tenants/{}/users/{}", None): _fixed(role="admin"),
     ("POST", "/api/partners/{}/users", None): _invitation("staff"),
@@ -95,6 +102,8 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
 PARAMS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/api/prices/{}/impact"): {"currency": "EUR", "amount": 5},
 }
+# What only a tenant has that has gone through a whole deletion.
+_OF_THE_DELETED = {("GET", "/api/tenants/{}/certificate")}
 # The person who goes is made for the occasion.
 _TAKES_A_PERSON = {
     ("DELETE", "/api/tenants/{}/users/{}"),
@@ -126,7 +135,8 @@ class Samples:
         path = re.sub(r"\{([^}]*)\}", lambda match: values.get(match[1], "0" * 36), operation.path)
         body, certain = self._body(operation, place)
         params = PARAMS.get(operation.key, {})
-        return Sample(operation.method, path, body, params, certain and values.keys() >= set(names))
+        certain = certain and values.keys() >= set(names) and operation.key not in _OF_THE_DELETED
+        return Sample(operation.method, path, body, params, certain)
 
     def permitted(self, operation: Operation, scope: str, role: Role) -> Sample:
         """Return a request for somebody who may: it names what may be used up."""
