@@ -11,7 +11,7 @@ from services.partner.customers.repository import INDEXES as CUSTOMER_INDEXES
 from services.partner.customers.repository import CustomerRepository
 from services.partner.reports.routes import router as reports_router
 from services.partner.reports.saved.repository import INDEXES as SAVED_INDEXES
-from services.partner.reports.saved.repository import FigureRepository, SavedReportRepository
+from services.partner.reports.saved.repository import Figures, SavedReportRepository
 from services.partner.reports.saved.service import SavedReportService, Shelf
 from services.partner.reports.service import ReportService
 from services.partner.repository import INDEXES, AttemptRepository, PartnerRepository
@@ -42,7 +42,7 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
     mongo, transactions, outbox, clock = (platform.mongo, platform.mongo.transactions, platform.outbox, platform.clock)
     partners, customers = PartnerRepository(mongo), CustomerRepository(mongo)
     books = Books(partners, AttemptRepository(mongo), customers)
-    shelf = Shelf(partners, SavedReportRepository(mongo), customers, FigureRepository(mongo))
+    shelf = Shelf(partners, SavedReportRepository(mongo), customers, Figures(customers))
     deps = Deps(
         partners=PartnerService(partners, customers, transactions, outbox, clock),
         terminations=Terminations(books, transactions, outbox, clock, settings.termination_wait_seconds),

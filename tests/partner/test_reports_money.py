@@ -153,6 +153,12 @@ async def test_cohorts_count_who_came_and_who_was_still_there(client: httpx.Asyn
         customer("comes", _stay("fjord", "2025-01-01", "2026-10-10"), _stay("nordic", "2026-10-10")),
         customer("waits", _stay("nordic", "2026-10-11", "2026-11-20"), partner=None),
         customer("returns", _stay("nordic", "2026-09-07", "2026-09-09"), _stay("nordic", "2026-11-09")),
+        customer(
+            "travels",
+            _stay("nordic", "2025-01-01", "2026-09-03"),
+            _stay("fjord", "2026-09-03", "2026-10-05"),
+            partner="baltic",
+        ),
         customer("is-old", _stay("nordic", "2025-12-31")),
         customer("is-elsewhere", _stay("fjord", "2026-10-01")),
     )

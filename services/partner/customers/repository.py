@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from services.partner.customers.health import LONG_AGO, Level, standing_of
 from services.partner.customers.models import (
@@ -43,6 +43,9 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         ),
     ],
 }
+
+
+Owner = Literal["partner", "subscription.partner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,21 @@ class CustomerRepository:
         found = self._customers.find({**paying, "subscription.arr": {"$gt": 0}})
         rows = await found.sort([("subscription.arr", -1), ("slug", 1)]).limit(limit).to_list()
         return [_from(row) for row in rows]
+
+    async def grouped(
+        self, *, partner: str, owner: Owner, conditions: Sequence[Document], group: Document, sums: Document, most: int
+    ) -> list[Document]:
+        """Return at most ``most`` rows {``_id``: group, sum: value}, by group, of the customers that meet all conditions.
+
+        ``owner`` is who says whose they are: the tenant service of customers, billing of subscriptions.
+        """
+        pipeline: list[Document] = [
+            {"$match": {"$and": [{owner: partner}, *conditions]}},
+            {"$group": {"_id": group or None, **sums}},
+            {"$sort": {f"_id.{name}": 1 for name in group} or {"_id": 1}},
+            {"$limit": most},
+        ]
+        return await (await self._customers.aggregate(pipeline)).to_list()
 
     # -- cohorts
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from services.partner.customers.repository import CustomerRepository
 from services.partner.reports.models import TooManySavedReports, month_of_year, shares_of
-from services.partner.reports.saved.repository import FigureRepository, SavedReport, SavedReportRepository
+from services.partner.reports.saved.repository import Figures, SavedReport, SavedReportRepository
 from services.partner.reports.saved.vocabulary import (
     MAX_ROWS,
     CustomersDefinition,
@@ -39,7 +39,7 @@ class Shelf:
     partners: PartnerRepository
     reports: SavedReportRepository
     customers: CustomerRepository
-    figures: FigureRepository
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
