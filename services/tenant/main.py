@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
+from services.tenant.completion import Completion
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
 from services.tenant.people.directory import Directory
 from services.tenant.people.invites import Invites
@@ -66,7 +67,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run]
+    tasks: list[Task] = [consumer.run, catalog.run, Completion(tenants).run]
     if people.worker is not None:
         tasks.append(people.worker.run)
     if provisioning.worker is not None:
