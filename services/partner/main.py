@@ -6,13 +6,21 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from services.partner.consumers import CONSUMER, CustomerProjection
-from services.partner.repository import INDEXES, CustomerRepository, PartnerRepository
+from services.partner.consumers import SUBSCRIPTIONS, TENANTS, SubscriptionEvents, TenantEvents
+from services.partner.customers.repository import INDEXES as CUSTOMER_INDEXES
+from services.partner.customers.repository import CustomerRepository
+from services.partner.reports.routes import router as reports_router
+from services.partner.reports.saved.repository import INDEXES as SAVED_INDEXES
+from services.partner.reports.saved.repository import Figures, SavedReportRepository
+from services.partner.reports.saved.service import SavedReportService, Shelf
+from services.partner.reports.service import ReportService
+from services.partner.repository import INDEXES, AttemptRepository, PartnerRepository
 from services.partner.routes import internal, router
 from services.partner.service import PartnerService
 from services.partner.settings import PartnerSettings
-from shared.app import Platform, create_app, serve
-from shared.inbox import EventConsumer
+from services.partner.terminations import Books, Terminations
+from shared.app import Platform, Task, create_app, serve
+from shared.inbox import EventConsumer, Handler
 from shared.settings import load
 
 NAME = "partner"
@@ -23,25 +31,42 @@ class Deps:
     """What the routes of this service call."""
 
     partners: PartnerService
+    terminations: Terminations
+    reports: ReportService
+    saved: SavedReportService
 
 
 def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    mongo = platform.mongo
-    customers = CustomerRepository(mongo)
+    mongo, transactions, outbox, clock = (platform.mongo, platform.mongo.transactions, platform.outbox, platform.clock)
+    partners, customers = PartnerRepository(mongo), CustomerRepository(mongo)
+    books = Books(partners, AttemptRepository(mongo), customers)
+    shelf = Shelf(partners, SavedReportRepository(mongo), customers, Figures(customers))
     deps = Deps(
-        partners=PartnerService(
-            PartnerRepository(mongo), customers, mongo.transactions, platform.outbox, platform.clock
-        )
+        partners=PartnerService(partners, customers, transactions, outbox, clock),
+        terminations=Terminations(books, transactions, outbox, clock, settings.termination_wait_seconds),
+        reports=ReportService(partners, customers, clock),
+        saved=SavedReportService(shelf, transactions, outbox, clock),
     )
-    projection = CustomerProjection(customers)
+    return create_app(
+        platform,
+        deps,
+        [router, reports_router, internal],
+        indexes={**INDEXES, **CUSTOMER_INDEXES, **SAVED_INDEXES},
+        tasks=[
+            _hearing(platform, TENANTS, TenantEvents(customers, deps.terminations).handle),
+            _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(customers).handle),
+        ],
+    )
 
-    async def hear_of_tenants() -> None:
+
+def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:
+    async def hear() -> None:
         # Made anew at each start of the worker: what it pulled with may not outlive it.
-        await EventConsumer(platform.bus, CONSUMER, mongo, projection.handle, platform.clock).run()
+        await EventConsumer(platform.bus, consumer, platform.mongo, handler, platform.clock).run()
 
-    return create_app(platform, deps, [router, internal], indexes=INDEXES, tasks=[hear_of_tenants])
+    return hear
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""Partners, and the projection of their customers, in MongoDB."""
+"""Partners and their terminations in MongoDB."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from services.partner.models import Customer, Partner, SlugTaken
+from services.partner.models import Partner, SlugTaken
 from services.partner.scope import EVERYTHING, Scope
 from shared.contracts.partner import ContactState, ContractState, TerminationState
 from shared.errors import StaleVersion
@@ -20,8 +20,6 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         Index([("status", 1), ("slug", 1)]),
         Index([("words", 1), ("slug", 1)]),
     ],
-    # Both keys of the count, so that it reads the index and no document.
-    "customers": [Index([("partner", 1), ("status", 1)])],
 }
 
 
@@ -88,34 +86,52 @@ class PartnerRepository:
         if result.matched_count == 0:
             raise StaleVersion("read the partner again and repeat the change")
 
+    async def take_report_place(self, *, slug: str, most: int, tx: Transaction) -> bool:
+        """Count one more saved report of a partner, unless it has ``most``; return whether it was counted.
 
-class CustomerRepository:
-    """The collection ``customers``: the newest state of every tenant that an event has told of."""
+        The number is on the partner's own row, so that of two requests for the last place one waits for the other.
+        """
+        free = {"slug": slug, "$or": [{"saved_reports": {"$lt": most}}, {"saved_reports": None}]}
+        result = await self._partners.update_one(free, {"$inc": {"saved_reports": 1}}, session=tx)
+        return result.matched_count == 1
+
+    async def free_report_place(self, *, slug: str, tx: Transaction) -> None:
+        """Count one saved report less."""
+        await self._partners.update_one({"slug": slug}, {"$inc": {"saved_reports": -1}}, session=tx)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A termination that began with ``version`` of a partner; ``customers`` is None until it was answered."""
+
+    partner: str
+    version: int
+    customers: int | None = None
+
+
+class AttemptRepository:
+    """The collection ``terminations``: how each attempt to terminate a partner came out."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self._customers = mongo.db["customers"]
+        self._attempts = mongo.db["terminations"]
 
-    async def apply(self, customer: Customer, tx: Transaction) -> None:
-        """Store ``customer`` unless this version or a later one is there: events come twice and out of order."""
-        row = {"_id": customer.id, **asdict(customer)}
-        del row["id"]
-        # Literal, because a name may begin with a dollar sign. One statement, because an insert that meets a
-        # twin's would abort the transaction of the whole batch.
-        newer = {"$lt": [{"$ifNull": ["$version", 0]}, customer.version]}
-        await self._customers.update_one(
-            {"_id": customer.id},
-            [{"$replaceWith": {"$cond": [newer, {"$literal": row}, "$$ROOT"]}}],
-            upsert=True,
-            session=tx,
-        )
+    async def open(self, attempt: Attempt, tx: Transaction) -> None:
+        """Record that a termination began."""
+        await self._attempts.insert_one({"_id": _key(attempt.partner, attempt.version), "customers": None}, session=tx)
 
-    async def count_by_partner(self, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
-        """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
-        pipeline: list[Document] = [
-            {"$match": {"partner": {"$in": list(partners)}, "status": {"$ne": "deleted"}}},
-            {"$group": {"_id": "$partner", "n": {"$sum": 1}}},
-        ]
-        return {row["_id"]: row["n"] async for row in await self._customers.aggregate(pipeline, session=tx)}
+    async def close(self, attempt: Attempt, tx: Transaction) -> None:
+        """Record the outcome."""
+        key = _key(attempt.partner, attempt.version)
+        await self._attempts.update_one({"_id": key}, {"$set": {"customers": attempt.customers}}, session=tx)
+
+    async def find(self, *, partner: str, version: int) -> Attempt | None:
+        """Return the attempt that began with ``version``."""
+        row = await self._attempts.find_one({"_id": _key(partner, version)})
+        return None if row is None else Attempt(partner, version, row["customers"])
+
+
+def _key(partner: str, version: int) -> Document:
+    return {"partner": partner, "version": version}
 
 
 def _within(scope: Scope) -> Document:

@@ -21,10 +21,11 @@ from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import Projections, TenantService
 from services.tenant.settings import TenantSettings
+from services.tenant.terminations import Mover, PartnerBooks, PartnerEnds
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer
 from shared.settings import load
@@ -49,13 +50,15 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     platform = platform or Platform.build(NAME, settings)
     transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
-    events = PartnerEvents(partners)
-    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
     prices = PriceProjection(platform.mongo)
     catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik)
     provisioning = wire_provisioning(platform, settings, tenants, authentik)
+    books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
+    ends = PartnerEnds(books, provisioning.intents, transactions, outbox, clock)
+    events = PartnerEvents(partners, ends)
+    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
     deps = Deps(
         tenants=TenantService(
             tenants, Projections(partners, prices), provisioning.intents, transactions, outbox, clock
@@ -67,11 +70,12 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         roles=people.roles,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run, Completion(tenants).run]
+    tasks: list[Task] = [consumer.run, catalog.run, Mover(ends, platform.lease("partner-moves")).run]
     if people.worker is not None:
         tasks.append(people.worker.run)
     if provisioning.worker is not None:
         tasks.append(provisioning.worker.run)
+    tasks.append(Completion(tenants).run)
     return create_app(
         platform,
         deps,

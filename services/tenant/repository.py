@@ -119,6 +119,15 @@ class TenantRepository:
         """Give tenants from before beginnings of words were stored theirs; safe to repeat and to break off."""
         await self._tenants.update_many({"prefixes": {"$exists": False}}, [{"$set": {"prefixes": PREFIXES_IN_MONGODB}}])
 
+    async def count_owned(self, *, partner: str, tx: Transaction) -> int:
+        """Return how many tenants a partner owns that are not deleted; those that are being deleted count."""
+        return await self._tenants.count_documents(_owned_by(partner), session=tx)
+
+    async def some_owned(self, *, partner: str, limit: int, tx: Transaction) -> list[Tenant]:
+        """Return the first tenants, by slug, of a partner that are not deleted."""
+        rows = self._tenants.find(_owned_by(partner), session=tx).sort("slug", 1).limit(limit)
+        return [_from(row) async for row in rows]
+
     async def insert(self, tenant: Tenant, tx: Transaction) -> None:
         """Store a new tenant.
 
@@ -175,9 +184,48 @@ class PartnerProjection:
         if result.matched_count == 0:
             raise PartnerNotActive(f"the partner {slug!r} is not active")
 
+    async def is_terminating(self, slug: str, version: int, tx: Transaction) -> bool:
+        """Tell whether exactly this version of a partner is the newest known, and being terminated."""
+        row = {"_id": slug, "version": version, "status": "terminating"}
+        return await self._partners.find_one(row, {"_id": 1}, session=tx) is not None
+
     async def find(self, slug: str) -> dict[str, str] | None:
         """Return ``{slug, name, status}`` of a partner."""
         return await self._partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerMove:
+    """An operator's wish that a partner's tenants pass to another one, because the partner of this version ends."""
+
+    partner: str
+    version: int
+    to: str
+
+
+class PartnerMoves:
+    """What is left to move: the collection ``partner_moves``, one row per partner that ends."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._moves = mongo.db["partner_moves"]
+
+    async def open(self, move: PartnerMove, tx: Transaction) -> None:
+        """Record a move; a newer one of the same partner takes the place of an older one."""
+        row = {"version": move.version, "to": move.to}
+        await self._moves.replace_one({"_id": move.partner}, row, upsert=True, session=tx)
+
+    async def first(self) -> PartnerMove | None:
+        """Return a move that is not finished."""
+        row = await self._moves.find_one({}, sort=[("_id", 1)])
+        return None if row is None else PartnerMove(row["_id"], row["version"], row["to"])
+
+    async def still_open(self, move: PartnerMove, tx: Transaction) -> bool:
+        """Tell whether nobody has finished ``move`` meanwhile."""
+        return await self._moves.find_one({"_id": move.partner, "version": move.version}, session=tx) is not None
+
+    async def close(self, move: PartnerMove, tx: Transaction) -> None:
+        """Record that ``move`` has been answered."""
+        await self._moves.delete_one({"_id": move.partner, "version": move.version}, session=tx)
 
 
 class PriceProjection:
@@ -215,6 +263,10 @@ def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:
     if "domains.name" in (error.details or {}).get("keyPattern", {}):
         return DomainTaken("give a domain that no tenant uses")
     return SlugTaken("choose another slug; slugs are never used twice")
+
+
+def _owned_by(partner: str) -> Document:
+    return {"partner": partner, "status": {"$ne": "deleted"}}
 
 
 def _within(scope: Scope) -> Document:

@@ -44,6 +44,11 @@ def _new_partner(_: Place) -> Body:
     return {"slug": f"n-{_fresh()}", "name": "New", "contract": contract}
 
 
+def _new_report(_: Place) -> Body:
+    definition = {"dataset": "customers", "groupBy": ["plan"], "measures": ["customers"]}
+    return {"name": f"Report {_fresh()}", "definition": definition}
+
+
 def _invitation(role: str) -> Callable[[Place], Body]:
     return lambda _: {"email": f"{_fresh()}@new.example", "name": "New", "role": role}
 
@@ -72,6 +77,9 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("POST", "/api/users/invite", None): lambda _: {"email": f"{_fresh()}@new.example", "name": "New"},
     ("POST", "/api/partners", None): _new_partner,
     ("PATCH", "/api/partners/{}", None): lambda _: {"name": f"Renamed {_fresh()}"},
+    ("POST", "/api/partners/{}/suspend", None): _fixed(reason="unpaid"),
+    ("POST", "/api/partners/{}/terminate", None): _fixed(),
+    ("POST", "/api/partners/{}/reports/custom", None): _new_report,
     ("POST", "/api/prices", None): lambda _: {"plan": f"n-{_fresh()}", "cycle": "year", "amounts": {"EUR": 1}},
     ("PATCH", "/api/prices/{}", None): lambda _: {"amounts": {"EUR": 1 + secrets.randbelow(10_000)}},
     ("POST", "/api/flags", None): lambda _: {"key": f"n_{_fresh()}", "description": "New"},
@@ -90,6 +98,7 @@ _TAKES_A_PERSON = {
     ("POST", "/api/users/{}/deactivate"),
     ("POST", "/api/users/{}/erase"),
 }
+_ENDS_A_PARTNER = re.compile(r"/api/partners/\{\}/(suspend|resume|terminate)")
 # What only an operator does to a tenant or to the catalog is done to one that nobody else needs.
 _TAKES_A_TENANT = re.compile(r"/api/tenants/\{\}(/suspend|/resume|/restore|/reconcile|/partner|$)")
 
@@ -123,6 +132,9 @@ class Samples:
             place = Place(world.own.spare, place.partner, place.tenant_person, place.partner_person, place.word)
         if operation.key in _TAKES_A_PERSON:
             place = self._with_a_person(operation, place)
+        if _ENDS_A_PARTNER.fullmatch(operation.key[1]):
+            made = world.operator("POST", "/api/partners", json=_new_partner(place))
+            place = Place("", made.json()["slug"], "", "", place.word)
         if operation.key[1] == "/api/flags/{}" and operation.method == "DELETE":
             made = world.operator("POST", "/api/flags", json={"key": f"gone_{_fresh()}", "description": "New"})
             return Sample("DELETE", f"/api/flags/{made.json()['key']}")
