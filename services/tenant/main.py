@@ -8,6 +8,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
+from services.tenant.completion import Completion
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
 from services.tenant.deletions import Deletions
 from services.tenant.examples import OPERATIONS
@@ -108,6 +109,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
             lifecycle.expiry.run,
             *people.workers,
             provisioning.worker.run,
+            Completion(tenants).run,
         ],
         operations=OPERATIONS,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
