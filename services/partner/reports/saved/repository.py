@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from services.partner.customers.repository import CustomerRepository, at_level, level_at
 from services.partner.reports.models import ReportNameTaken
 from services.partner.reports.saved.vocabulary import (
     MAX_ROWS,
     CustomersDefinition,
     SubscriptionsDefinition,
 )
+from services.partner.standings.repository import StandingRepository, at_level, level_at
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
 
@@ -97,8 +97,8 @@ _SUBSCRIPTION_MEASURES: dict[str, Any] = {
 class Figures:
     """Sums over the customers, as definitions of saved reports ask for them."""
 
-    def __init__(self, customers: CustomerRepository) -> None:
-        self._customers = customers
+    def __init__(self, standings: StandingRepository) -> None:
+        self._standings = standings
 
     async def customers(self, *, partner: str, wanted: CustomersDefinition, now: datetime) -> list[Document]:
         """Return rows {group or measure: value} by group; one more than ``MAX_ROWS`` says that there are more."""
@@ -116,7 +116,7 @@ class Figures:
         if wanted.range is not None:
             conditions.append({"cohort": {"$gte": wanted.range.first, "$lte": wanted.range.last}})
         groups = {**_CUSTOMER_GROUPS, "health": level_at(now)}
-        found = await self._customers.grouped(
+        found = await self._standings.grouped(
             partner=partner,
             owner="partner",
             conditions=conditions,
@@ -142,7 +142,7 @@ class Figures:
                 conditions.append({f"subscription.{name}": {"$in": list(values)}})
         if wanted.range is not None:
             conditions.append({"subscription.started": {"$gte": wanted.range.first, "$lte": wanted.range.last}})
-        found = await self._customers.grouped(
+        found = await self._standings.grouped(
             partner=partner,
             owner="subscription.partner",
             conditions=conditions,
