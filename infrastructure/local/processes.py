@@ -169,11 +169,11 @@ def _tenant(place: Place, credentials: Credentials) -> dict[str, str]:
         "TENANT_OCIS_URL": place.url(seeds.OCIS_OFFSET),
         "TENANT_OCIS_TOKEN": credentials.suite["ocis"],
         "TENANT_CERTIFICATE_KEY": credentials.tenant["certificate"],
-        "TENANT_DELETION_GRACE_DAYS": _grace_days(os.environ),
+        "TENANT_DELETION_GRACE_DAYS": grace_days(os.environ),
     }
 
 
-def _grace_days(environment: Mapping[str, str]) -> str:
+def grace_days(environment: Mapping[str, str]) -> str:
     """How long a deleted tenant can be restored on this machine: short, so that an erasure can be watched.
 
     Raises Obstacle.
