@@ -33,7 +33,7 @@ class Habits:
 
     decisions: tuple[int, int] = (4, 10)
     pause: float = 0.6
-    working: float = 12.0
+    working: float = 20.0
 
 
 @dataclass
