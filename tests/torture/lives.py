@@ -120,7 +120,7 @@ class Life:
 
     def _possible(self) -> list[Any]:
         if self.is_now.status == "suspended":
-            return [self._resume, self._resume, self._change, self._remove]
+            return [self._resume, self._resume, self._change, *([self._remove] if self.is_now.members else [])]
         if self.is_now.status == "deleted":
             return [self._nothing]
         if not self.is_now.members:
