@@ -23,6 +23,7 @@ FIGURES = {
     "tenant": "benchmarks.tenant_reads",
     "lists": "benchmarks.tenant_lists",
     "principals": "benchmarks.principals",
+    "reports": "benchmarks.partner_reports",
     "reconcile": "benchmarks.reconcile",
     "append": "benchmarks.audit_append",
     "pipeline": "benchmarks.commit_to_chain",

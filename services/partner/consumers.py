@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from services.partner.customers.models import (
-    cut_in,
-    provisioning_part,
-    subscription_part,
-    tenant_part,
-    usage_part,
-)
-from services.partner.customers.repository import CustomerRepository, Heard
+from services.partner.customers.models import cut_in
+from services.partner.standings.service import Projections, Standings
 from services.partner.terminations import Terminations
 from shared.contracts.billing import SubscriptionState
 from shared.contracts.envelope import Change, CloudEvent
@@ -30,8 +24,9 @@ SUBSCRIPTIONS = "partner-subscriptions"
 class TenantEvents:
     """Keeps the newest state of every tenant. Any event that carries one is as good as any other."""
 
-    def __init__(self, customers: CustomerRepository, terminations: Terminations) -> None:
-        self._customers = customers
+    def __init__(self, projections: Projections, standings: Standings, terminations: Terminations) -> None:
+        self._projections = projections
+        self._standings = standings
         self._terminations = terminations
 
     async def handle(self, event: CloudEvent, tx: Transaction) -> None:
@@ -46,10 +41,12 @@ class TenantEvents:
                 await self._terminations.answered(answer.partner, answer.partner_version, answer.customers, tx)
             case TenantUsageChanged.type:
                 usage = UsageState.model_validate(event.data["state"])
-                await self._customers.apply(Heard(usage.tenant_id, usage_part(usage), event.time), tx)
+                await self._projections.usage.apply(usage, tx)
+                await self._standings.renew(usage.tenant_id, event.time, tx)
             case TenantProvisioningChanged.type:
                 state = ProvisioningState.model_validate(event.data["state"])
-                await self._customers.apply(Heard(state.tenant_id, provisioning_part(state), event.time), tx)
+                await self._projections.provisioning.apply(state, tx)
+                await self._standings.renew(state.tenant_id, event.time, tx)
             case _:
                 await self._follow(event, tx)
 
@@ -59,17 +56,20 @@ class TenantEvents:
             return
         seats = (event.data.get("changes") or {}).get("seats")
         cut = None if seats is None else cut_in(state, Change[int].model_validate(seats))
-        await self._customers.apply(Heard(state.id, tenant_part(state), event.time, cut), tx)
+        await self._projections.customers.apply(state, tx)
+        await self._standings.renew(state.id, event.time, tx, cut)
 
 
 class SubscriptionEvents:
     """Keeps what billing says of every tenant's subscription."""
 
-    def __init__(self, customers: CustomerRepository) -> None:
-        self._customers = customers
+    def __init__(self, projections: Projections, standings: Standings) -> None:
+        self._projections = projections
+        self._standings = standings
 
     async def handle(self, event: CloudEvent, tx: Transaction) -> None:
         """Apply one ``subscription.*`` event."""
         if "state" in event.data:
             state = SubscriptionState.model_validate(event.data["state"])
-            await self._customers.apply(Heard(state.tenant_id, subscription_part(state), event.time), tx)
+            await self._projections.subscriptions.apply(state, tx)
+            await self._standings.renew(state.tenant_id, event.time, tx)

@@ -8,20 +8,29 @@ from fastapi import FastAPI
 
 from services.partner.consumers import SUBSCRIPTIONS, TENANTS, SubscriptionEvents, TenantEvents
 from services.partner.customers.repository import INDEXES as CUSTOMER_INDEXES
-from services.partner.customers.repository import CustomerRepository
+from services.partner.customers.repository import (
+    CustomerRepository,
+    ProvisioningRepository,
+    SubscriptionRepository,
+    UsageRepository,
+)
 from services.partner.examples import OPERATIONS
 from services.partner.reports.routes import router as reports_router
 from services.partner.reports.saved.repository import INDEXES as SAVED_INDEXES
-from services.partner.reports.saved.repository import FigureRepository, SavedReportRepository
+from services.partner.reports.saved.repository import Figures, SavedReportRepository
 from services.partner.reports.saved.service import SavedReportService, Shelf
 from services.partner.reports.service import ReportService
 from services.partner.repository import INDEXES, AttemptRepository, PartnerRepository
 from services.partner.routes import internal, router
 from services.partner.service import PartnerService
 from services.partner.settings import PartnerSettings
+from services.partner.standings.repository import INDEXES as STANDING_INDEXES
+from services.partner.standings.repository import StandingRepository
+from services.partner.standings.service import Projections, Standings
 from services.partner.terminations import Books, Terminations
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer, Handler
+from shared.mongo import Mongo
 from shared.settings import load
 
 NAME = "partner"
@@ -43,24 +52,32 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
     mongo, transactions, outbox, clock = (platform.mongo, platform.mongo.transactions, platform.outbox, platform.clock)
     partners, customers = PartnerRepository(mongo), CustomerRepository(mongo)
     books = Books(partners, AttemptRepository(mongo), customers)
-    shelf = Shelf(partners, SavedReportRepository(mongo), customers, FigureRepository(mongo))
+    standings = StandingRepository(mongo)
+    shelf = Shelf(partners, SavedReportRepository(mongo), standings, Figures(standings))
     deps = Deps(
         partners=PartnerService(partners, customers, transactions, outbox, clock),
         terminations=Terminations(books, transactions, outbox, clock, settings.termination_wait_seconds),
-        reports=ReportService(partners, customers, clock),
+        reports=ReportService(partners, standings, clock),
         saved=SavedReportService(shelf, transactions, outbox, clock),
     )
+    projections = projections_of(mongo, customers)
+    kept = Standings(projections, standings)
     return create_app(
         platform,
         deps,
         [router, reports_router, internal],
         operations=OPERATIONS,
-        indexes={**INDEXES, **CUSTOMER_INDEXES, **SAVED_INDEXES},
+        indexes={**INDEXES, **CUSTOMER_INDEXES, **STANDING_INDEXES, **SAVED_INDEXES},
         tasks=[
-            _hearing(platform, TENANTS, TenantEvents(customers, deps.terminations).handle),
-            _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(customers).handle),
+            _hearing(platform, TENANTS, TenantEvents(projections, kept, deps.terminations).handle),
+            _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(projections, kept).handle),
         ],
     )
+
+
+def projections_of(mongo: Mongo, customers: CustomerRepository) -> Projections:
+    """Return the projections over ``mongo``."""
+    return Projections(customers, UsageRepository(mongo), ProvisioningRepository(mongo), SubscriptionRepository(mongo))
 
 
 def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:

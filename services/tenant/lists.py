@@ -38,6 +38,13 @@ MAX_CHOICES = 3
 _ANY_PARTNER: Document = {"$ne": None}
 _ANY_STATUS: Document = {"$in": list(get_args(TenantStatus))}
 
+_LENGTHS: Document = {"$range": [1, {"$add": [{"$min": [LONGEST_PREFIX, {"$strLenCP": "$$this"}]}, 1]}]}
+_BEGINNINGS: Document = {"$map": {"input": _LENGTHS, "as": "end", "in": {"$substrCP": ["$$this", 0, "$$end"]}}}
+PREFIXES_IN_MONGODB: Document = {
+    "$setUnion": {"$reduce": {"input": "$words", "initialValue": [], "in": {"$concatArrays": ["$$value", _BEGINNINGS]}}}
+}
+"""What ``prefixes_of`` makes, made of the stored words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:

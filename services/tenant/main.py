@@ -8,6 +8,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
+from services.tenant.completion import Completion
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
 from services.tenant.deletions import Deletions
 from services.tenant.examples import OPERATIONS
@@ -24,13 +25,11 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
-from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
 from services.tenant.provisioning.certificates.routes import router as certificate_router
 from services.tenant.provisioning.certificates.service import Certificates
-from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
 from services.tenant.provisioning.drift.routes import router as drift_router
 from services.tenant.provisioning.drift.service import DriftService
-from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
+from services.tenant.provisioning.wiring import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
 from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
@@ -42,10 +41,18 @@ from services.tenant.transfers.routes import router as transfers_router
 from services.tenant.transfers.service import Transfers
 from services.tenant.wiring import wire_lifecycle
 from shared.app import Platform, Task, create_app, serve
-from shared.inbox import EventConsumer
+from shared.inbox import EventConsumer, Handler
 from shared.settings import load
 
 NAME = "tenant"
+ALL_INDEXES = {
+    **INDEXES,
+    **TRANSFER_INDEXES,
+    **PEOPLE_INDEXES,
+    **TASK_INDEXES,
+    **ERASURE_INDEXES,
+    **PROVISIONING_INDEXES,
+}
 
 
 @dataclass(frozen=True)
@@ -69,18 +76,14 @@ class Deps:
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
     prices = PriceProjection(platform.mongo)
-    catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
     people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
     provisioning = wire_provisioning(platform, settings, tenants, authentik, people.departures)
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
-    ends = PartnerEnds(books, provisioning.intents, transactions, outbox, clock)
-    events = PartnerEvents(partners, ends)
-    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
+    ends = PartnerEnds(books, provisioning.intents, platform.mongo.transactions, platform.outbox, platform.clock)
     deps = Deps(
         tenants=lifecycle.tenants,
         deletions=lifecycle.deletions,
@@ -95,33 +98,30 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         drift=provisioning.drift,
         certificates=provisioning.certificates,
     )
-
-    tasks: list[Task] = [
-        consumer.run,
-        catalog.run,
-        lifecycle.expiry.run,
-        Mover(ends, platform.lease("partner-moves")).run,
-        *people.workers,
-        provisioning.worker.run,
-    ]
     return create_app(
         platform,
         deps,
         [router, transfers_router, drift_router, certificate_router, people_router, internal],
-        indexes={
-            **INDEXES,
-            **TRANSFER_INDEXES,
-            **PEOPLE_INDEXES,
-            **TASK_INDEXES,
-            **ERASURE_INDEXES,
-            **PROVISIONING_INDEXES,
-            **DRIFT_INDEXES,
-            **CERTIFICATE_INDEXES,
-        },
-        tasks=tasks,
+        indexes=ALL_INDEXES,
+        tasks=[
+            *_listening(platform, PartnerEvents(partners, ends), PriceEvents(prices)),
+            Mover(ends, platform.lease("partner-moves")).run,
+            lifecycle.expiry.run,
+            *people.workers,
+            provisioning.worker.run,
+            Completion(tenants).run,
+        ],
         operations=OPERATIONS,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
     )
+
+
+def _listening(platform: Platform, partners: PartnerEvents, prices: PriceEvents) -> list[Task]:
+    heard: dict[str, Handler] = {PARTNERS: partners.handle, PRICES: prices.handle}
+    return [
+        EventConsumer(platform.bus, consumer, platform.mongo, handler, platform.clock).run
+        for consumer, handler in heard.items()
+    ]
 
 
 def _authentik(settings: TenantSettings) -> Authentik | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from services.tenant.counts.repository import StatusCounts
-from services.tenant.lists import LIST_INDEXES, Choice, Walk, walks
+from services.tenant.lists import LIST_INDEXES, PREFIXES_IN_MONGODB, Choice, Walk, walks
 from services.tenant.models import (
     DomainTaken,
     NoPriceForPlan,
@@ -147,6 +147,10 @@ class TenantRepository:
     async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
         """Return how many tenants within ``scope`` have each status."""
         return await self._counts.within(scope)
+
+    async def complete(self) -> None:
+        """Give tenants from before beginnings of words were stored theirs; safe to repeat and to break off."""
+        await self._tenants.update_many({"prefixes": {"$exists": False}}, [{"$set": {"prefixes": PREFIXES_IN_MONGODB}}])
 
     async def count_owned(self, *, partner: str, tx: Transaction) -> int:
         """Return how many tenants a partner owns that are not deleted; those that are being deleted count."""

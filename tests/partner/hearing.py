@@ -8,7 +8,10 @@ from typing import Any
 
 from services.partner.consumers import SubscriptionEvents, TenantEvents
 from services.partner.customers.repository import CustomerRepository
+from services.partner.main import projections_of
 from services.partner.repository import AttemptRepository, PartnerRepository
+from services.partner.standings.repository import StandingRepository
+from services.partner.standings.service import Standings
 from services.partner.terminations import Books, Terminations
 from shared.clock import SystemClock, rfc3339
 from shared.contracts.envelope import CloudEvent
@@ -24,12 +27,13 @@ class Ear:
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
-        customers = CustomerRepository(mongo)
-        books = Books(PartnerRepository(mongo), AttemptRepository(mongo), customers)
+        projections = projections_of(mongo, CustomerRepository(mongo))
+        standings = Standings(projections, StandingRepository(mongo))
+        books = Books(PartnerRepository(mongo), AttemptRepository(mongo), projections.customers)
         clock = SystemClock()
         ends = Terminations(books, mongo.transactions, Outbox(mongo, "partner", clock), clock, 0)
-        self._tenants = TenantEvents(customers, ends)
-        self._subscriptions = SubscriptionEvents(customers)
+        self._tenants = TenantEvents(projections, standings, ends)
+        self._subscriptions = SubscriptionEvents(projections, standings)
 
     async def hear(self, *said: Said) -> None:
         """Handle events in one transaction, as a batch of the stream is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from shared.mongo import Mongo
 from shared.testing import partner_person
 from shared.topology import Topology
 from tests.partner.examples import CALLERS, FJORD, NORDIC, by_operator, create
+from tests.partner.hearing import subscription
 from tests.support.servers import nats_url
 from tests.support.waiting import eventually
 
@@ -132,8 +134,9 @@ async def test_the_projection_keeps_what_reports_need_and_nobodys_address(mongo:
     await tenants.say(told("acme", 3))
     await tenants.heard()
     row = await customer(mongo, "acme")
-    assert row["tenant"].pop("created_at").isoformat() == "2026-11-22T11:00:00+00:00"
-    assert row["tenant"] == {
+    assert row.pop("created_at").isoformat() == "2026-11-22T11:00:00+00:00"
+    assert row == {
+        "_id": "id-of-acme",
         "slug": "acme",
         "name": "Version 3",
         "partner": "nordic",
@@ -161,9 +164,7 @@ async def test_in_any_order_and_said_twice_the_newest_version_stays(
         await tenants.say(*(versions[version] for version in (*order, *reversed(order))))
     await tenants.heard()
     rows = await mongo.db["customers"].find({"slug": {"$regex": "^acme"}}).to_list()
-    assert [(r["tenant"]["version"], r["status"], r["tenant"]["seats"], r["tenant"]["name"]) for r in rows] == [
-        (3, "suspended", 40, "Version 3")
-    ] * 6
+    assert [(r["version"], r["status"], r["seats"], r["name"]) for r in rows] == [(3, "suspended", 40, "Version 3")] * 6
     assert await counts(client) == {"nordic": 0, "fjord": 6}
 
 
@@ -171,7 +172,7 @@ async def test_an_old_event_under_a_new_id_changes_nothing(mongo: Mongo, tenants
     await tenants.say(told("acme", 5, seats=50))
     await tenants.say({**told("acme", 4, seats=40), "id": "another"}, {**told("acme", 5, seats=99), "id": "a third"})
     await tenants.heard()
-    assert (await customer(mongo, "acme"))["tenant"]["seats"] == 50
+    assert (await customer(mongo, "acme"))["seats"] == 50
 
 
 async def test_a_tenant_that_moves_is_counted_where_it_is(client: httpx.AsyncClient, tenants: Tenants) -> None:
@@ -184,8 +185,25 @@ async def test_a_tenant_that_moves_is_counted_where_it_is(client: httpx.AsyncCli
 async def test_text_that_looks_like_a_command_to_the_database_is_text(mongo: Mongo, tenants: Tenants) -> None:
     await tenants.say(told("acme", 1, name="$slug", plan="$$ROOT"), told("acme", 2, name="$$NOW", plan="$version"))
     await tenants.heard()
-    row = (await customer(mongo, "acme"))["tenant"]
+    row = await customer(mongo, "acme")
     assert (row["name"], row["plan"]) == ("$$NOW", "$version")
+
+
+async def test_what_billing_says_of_a_customer_reaches_the_reports(
+    client: httpx.AsyncClient, tenants: Tenants, nats_server: Any, nats_topology: Topology
+) -> None:
+    bus = Bus(nats_url(nats_server, "billing"), "billing", nats_topology)
+    bus.start()
+    await bus.wait_connected()
+    said = subscription("acme", datetime(2026, 11, 22, tzinfo=UTC), arr=120, mrr=10)
+    await bus.publish([Outgoing(nats_topology.subject(said["type"]), "b1", orjson.dumps(said))])
+
+    async def shown() -> Any:
+        report = await client.get("/api/partners/nordic/reports/revenue-by-plan", headers=by_operator())
+        return [(currency["mrr"], currency["arr"]) for currency in report.json()["currencies"]]
+
+    assert await eventually(shown) == [(10, 120)]
+    await bus.close()
 
 
 async def test_what_carries_no_tenant_is_passed_over(client: httpx.AsyncClient, mongo: Mongo, tenants: Tenants) -> None:

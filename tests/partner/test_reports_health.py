@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -235,6 +236,16 @@ async def test_random_customers_heard_of_in_any_order_stand_where_the_document_p
         narrowed = [item["slug"] for item in (await report(client, f"level={level}"))["items"]]
         assert narrowed == [fact.slug for fact in own if fact.level() == level]
     assert min(shown["counts"].values()) > 0
+
+
+async def test_what_both_consumers_hear_at_once_is_all_in_the_standing(
+    client: httpx.AsyncClient, ear: Ear, mongo: Mongo
+) -> None:
+    slugs = [f"c-{number:02}" for number in range(15)]
+    await asyncio.gather(*(ear.hear(said) for slug in slugs for said in well(slug)))
+    async for row in mongo.db["standings"].find():
+        assert all(row[part] for part in ("tenant", "usage", "provisioning", "subscription")), row
+    assert (await report(client))["counts"] == {"atRisk": 0, "watch": 0, "healthy": len(slugs)}
 
 
 async def test_a_page_names_the_next_and_a_cursor_belongs_to_its_level_and_partner(

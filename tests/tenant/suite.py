@@ -142,7 +142,7 @@ class World:
         provisioning = (await self.tenant(name))["provisioning"]
         return {integration: (c["status"], c["reason"]) for integration, c in provisioning.items()}
 
-    async def settled(self, reason: str, name: str = "acme", seconds: float = 15) -> dict[str, Any]:
+    async def settled(self, reason: str, name: str = "acme", seconds: float = 30) -> dict[str, Any]:
         """Wait until every condition is ready for ``reason``, for the tenant's present version."""
 
         async def look() -> bool:
@@ -219,7 +219,7 @@ class World:
         over = {"$set": {"deletion.erase_after": SystemClock().now()}}
         await self.mongo.db["tenants"].update_one({"slug": self.slug(name)}, over)
 
-    async def deleted(self, name: str = "acme", seconds: float = 20) -> dict[str, Any]:
+    async def deleted(self, name: str = "acme", seconds: float = 60) -> dict[str, Any]:
         """Wait until a tenant's deletion has ended."""
 
         async def look() -> bool:
@@ -293,7 +293,7 @@ class World:
         return {users[g["grantedToV2"]["user"]["id"]]: g["roles"][0] for g in given}
 
 
-def deletions_of(mongo: Mongo, departures: Departures) -> Deletions:
+def deletions_of(mongo: Mongo, departures: Departures | None = None) -> Deletions:
     """What begins and ends erasures, for who runs them by hand."""
     clock = SystemClock()
     tenants, rows = TenantRepository(mongo), ProvisioningRepository(mongo)
@@ -307,7 +307,7 @@ def deletions_of(mongo: Mongo, departures: Departures) -> Deletions:
         Outbox(mongo, "tenant", clock),
         clock,
     )
-    return Deletions(records, Signer(bytes(32), "dezky:test"), departures)
+    return Deletions(records, Signer(bytes(32), "dezky:test"), departures or Dismissing(mongo))
 
 
 def is_disabled(space: dict[str, Any]) -> bool:

@@ -206,7 +206,7 @@ async def test_faults_and_lost_replies_delay_an_erasure_and_leave_nothing_behind
         rule = {"effect": effect, "method": method, "probability": 0.5, "seed": 7, "count": 6}
         assert process.http.post("/_sandbox/faults", json=rule).status_code == 201
     await world.delete()
-    await world.deleted(seconds=40)
+    await world.deleted()
     nothing_is_left(world)
     assert not exists(world, anna)
     assert world.ocis_users() == {}
@@ -312,7 +312,7 @@ async def test_of_a_restore_and_the_begin_of_the_erasure_in_one_instant_exactly_
     names = [f"t{number}" for number in range(40)]
     await mongo.ensure_indexes(INDEXES)
     await store(mongo, *(stored_tenant(world.slug(name)) for name in names))
-    deletions, restored = deletions_of(mongo, None), set[str]()
+    deletions, restored = deletions_of(mongo), set[str]()
 
     async def restore(name: str) -> None:
         try:
@@ -345,8 +345,8 @@ async def test_after_a_long_pause_what_is_due_is_found_by_an_index_and_nothing_e
     assert sorted(due) == ["due0", "due1", "due2"]
     (seen,) = await mongo.db["system.profile"].find({"op": "query", "ns": {"$regex": "tenants$"}}).to_list()
     assert (seen["keysExamined"], seen["docsExamined"], seen["nreturned"]) == (3, 3, 3)
-    assert await deletions_of(mongo, None).begin() == 3
-    assert await deletions_of(mongo, None).begin() == 0
+    assert await deletions_of(mongo).begin() == 3
+    assert await deletions_of(mongo).begin() == 0
 
 
 async def test_people_of_two_tenants_that_are_erased_at_once_keep_no_account(world: World) -> None:

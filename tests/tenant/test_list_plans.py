@@ -22,6 +22,7 @@ from services.tenant.repository import INDEXES, TenantFilter, TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
 from shared.mongo import Mongo
 from shared.paging import encode_cursor
+from shared.search import prefixes_of, words_of
 
 TENANTS = list(rows(3_000))
 BY_SLUG = sorted(TENANTS, key=lambda row: row["slug"])
@@ -33,7 +34,10 @@ STATUSES = 5
 BESIDES = 2 * STATUSES + 1
 DATABASE = "list-plans"
 
-OWN = frozenset(row["slug"] for row in BY_SLUG[::500])
+# Some of them belong to the big partner, too.
+OWN = frozenset(
+    row["slug"] for row in (*BY_SLUG[::500], *[row for row in BY_SLUG if row["partner"] == BIG_PARTNER][::50])
+)
 SCOPES = {
     "everything": EVERYTHING,
     "a big partner": Scope(partner=BIG_PARTNER),
@@ -203,6 +207,22 @@ async def test_the_rows_are_those_that_the_service_writes(mongo: Mongo, opened: 
         stored = await mongo.db["tenants"].find_one({"_id": row["_id"]})
         assert stored is not None
         assert {name: stored[name] for name in row} == row
+
+
+async def test_tenants_from_before_are_found_by_beginnings_once_they_are_completed(mongo: Mongo) -> None:
+    named = {
+        **TENANTS[0],
+        "name": "Ærø Smørrebrød ÆØÅ-Å",
+        "words": words_of("Ærø Smørrebrød ÆØÅ-Å", TENANTS[0]["slug"]),
+    }
+    old = [{name: value for name, value in row.items() if name != "prefixes"} for row in (named, *TENANTS[1:50])]
+    await mongo.db["tenants"].insert_many(old)
+    await mongo.ensure_indexes({"tenants": INDEXES["tenants"]})
+    await TenantRepository(mongo).complete()
+    stored = {row["_id"]: sorted(row["prefixes"]) async for row in mongo.db["tenants"].find()}
+    assert stored == {row["_id"]: prefixes_of(row["name"], row["slug"]) for row in old}
+    page = await TenantRepository(mongo).page(scope=EVERYTHING, only=TenantFilter(q="smørrebrø"), limit=5)
+    assert [tenant.slug for tenant in page.items] == [named["slug"]]
 
 
 def test_every_list_index_ends_in_the_slug() -> None:

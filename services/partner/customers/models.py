@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from shared.contracts.billing import SubscriptionState
 from shared.contracts.envelope import Change
@@ -90,9 +89,6 @@ class Cut:
     seats: int
 
 
-Part = TenantPart | UsagePart | ProvisioningPart | SubscriptionPart
-
-
 @dataclass(frozen=True, slots=True)
 class Customer:
     """All that is known of a tenant. ``heard_at`` is the time of the newest event that is in it."""
@@ -105,15 +101,6 @@ class Customer:
     subscription: SubscriptionPart | None = None
     cuts: tuple[Cut, ...] = ()
 
-    def hear(self, part: Part, at: datetime) -> Customer:
-        """Take over ``part`` unless this version or a later one of it is known; then this very object is returned."""
-        name = _NAMES[type(part)]
-        known: Part | None = getattr(self, name)
-        if known is not None and known.version >= part.version:
-            return self
-        changes: dict[str, Any] = {name: part, "heard_at": max(self.heard_at, at)}
-        return replace(self, **changes)
-
     def lose_seats(self, cut: Cut) -> Customer:
         """Remember a cut, whatever else has been heard already; those that no rule asks for any more are dropped."""
         if any(known.version == cut.version for known in self.cuts):
@@ -122,14 +109,6 @@ class Customer:
         kept = [known for known in (*self.cuts, cut) if newest - known.at <= CUTS_KEPT]
         kept.sort(key=lambda known: known.version)
         return replace(self, cuts=tuple(kept[-MAX_CUTS:]))
-
-
-_NAMES: dict[type[Part], str] = {
-    TenantPart: "tenant",
-    UsagePart: "usage",
-    ProvisioningPart: "provisioning",
-    SubscriptionPart: "subscription",
-}
 
 
 def month_of(moment: datetime) -> str:

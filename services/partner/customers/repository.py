@@ -1,86 +1,52 @@
-"""Customers in MongoDB: one compact document each, so that a report is one pass over an index.
+"""The projections of other services' data in MongoDB: a class and a collection for each kind of state.
 
-Beside what was heard, a document keeps what reports ask for in the form in which they ask: the times of
-``services.partner.customers.health`` and the months of a stay. They are made anew with each write.
+A row is made of nothing but the newest state of its aggregate. Events come twice and out of order, so a version that is
+not newer than the one kept is passed over.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
-from services.partner.customers.health import LONG_AGO, Level, standing_of
 from services.partner.customers.models import (
-    Customer,
-    Cut,
-    Part,
     ProvisioningPart,
     Stay,
     SubscriptionPart,
     TenantPart,
     UsagePart,
+    provisioning_part,
+    subscription_part,
+    tenant_part,
+    usage_part,
 )
+from shared.contracts.billing import SubscriptionState
+from shared.contracts.tenant import ProvisioningState, TenantState, UsageState
 from shared.mongo import Document, Index, Mongo, Transaction
-from shared.paging import Page, decode_cursor, encode_cursor
 
 INDEXES: Mapping[str, Sequence[Index]] = {
-    # The order of the keys is that of the reports; with all keys that they read, no document is fetched for a sum.
-    "customers": [
-        Index([("partner", 1), ("status", 1)]),
-        Index([("partner", 1), ("slug", 1), ("present", 1), ("risk_from", 1), ("watch_from", 1), ("cut_until", 1)]),
-        Index([("partner", 1), ("cohort", 1), ("left", 1)]),
-        Index([("former.partner", 1)]),
-        Index([("partner", 1), ("heard_at", -1)]),
-        Index(
-            [
-                *(("subscription.partner", 1), ("subscription.live", 1), ("subscription.currency", 1)),
-                *(("subscription.arr", -1), ("slug", 1), ("subscription.plan", 1), ("subscription.seats", 1)),
-            ],
-            {"name": "revenue"},
-        ),
-    ],
+    # Both keys of the count, so that it reads the index and no document.
+    "customers": [Index([("partner", 1), ("status", 1)])],
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A newer part of a customer, and the cut of seats that came with it; ``at`` is the time of the event."""
-
-    customer: str
-    part: Part
-    at: datetime
-    cut: Cut | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RevenueRow:
-    """Annual revenue of a plan in minor units of one currency, and how many subscriptions and seats make it."""
-
-    currency: str
-    plan: str
-    arr: int
-    subscriptions: int
-    seats: int
-
-
 class CustomerRepository:
-    """The collection ``customers``; every read names the partner."""
+    """The collection ``customers``: tenants as the tenant service last said they are."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self._customers = mongo.db["customers"]
+        self._rows = mongo.db["customers"]
 
-    async def apply(self, heard: Heard, tx: Transaction) -> None:
-        """Take over what was heard, unless it is known: events come twice and out of order."""
-        row = await self._customers.find_one({"_id": heard.customer}, session=tx)
-        before = Customer(heard.customer, LONG_AGO) if row is None else _from(row)
-        after = before.hear(heard.part, heard.at)
-        if heard.cut is not None:
-            after = after.lose_seats(heard.cut)
-        if after is not before:
-            await self._customers.replace_one({"_id": after.id}, _document(after), upsert=True, session=tx)
+    async def apply(self, state: TenantState, tx: Transaction) -> None:
+        """Take over a tenant's state unless this version or a later one is there."""
+        await _keep(self._rows, {"_id": state.id, **asdict(tenant_part(state))}, tx)
+
+    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> TenantPart | None:
+        """Return what is known of a tenant."""
+        row = await _find(self._rows, tenant_id, tx)
+        if row is None:
+            return None
+        return TenantPart(**{**row, "stays": tuple([Stay(**stay) for stay in row["stays"]])})
 
     async def count_by_partner(self, *, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
         """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
@@ -88,140 +54,65 @@ class CustomerRepository:
             {"$match": {"partner": {"$in": list(partners)}, "status": {"$ne": "deleted"}}},
             {"$group": {"_id": "$partner", "n": {"$sum": 1}}},
         ]
-        return {row["_id"]: row["n"] async for row in await self._customers.aggregate(pipeline, session=tx)}
-
-    async def heard_at(self, *, partner: str) -> datetime | None:
-        """Return the time of the newest event about a customer of ``partner``, or None where none has come."""
-        row = await self._customers.find_one({"partner": partner}, {"heard_at": 1}, sort=[("heard_at", -1)])
-        return None if row is None else row["heard_at"]
-
-    # -- health
-
-    async def count_by_level(self, *, partner: str, now: datetime) -> Counter[Level]:
-        """Return how many customers are at each level; those that are being deleted are at none."""
-        pipeline: list[Document] = [
-            {"$match": {"partner": partner, "present": True}},
-            {"$group": {"_id": level_at(now), "n": {"$sum": 1}}},
-        ]
-        return Counter({row["_id"]: row["n"] async for row in await self._customers.aggregate(pipeline)})
-
-    async def page(
-        self, *, partner: str, level: Level | None, now: datetime, limit: int, cursor: str | None
-    ) -> Page[Customer]:
-        """Return the customers at ``level`` (None: at any) by slug."""
-        query = {"partner": partner, "level": level}
-        after = decode_cursor(cursor, query, (str,))
-        conditions: list[Document] = [{"partner": partner, "present": True}, at_level(level, now)]
-        if after is not None:
-            conditions.append({"slug": {"$gt": after[0]}})
-        rows = await self._customers.find({"$and": conditions}).sort("slug", 1).limit(limit + 1).to_list()
-        more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
-        return Page([_from(row) for row in rows[:limit]], more)
-
-    # -- revenue
-
-    async def revenue(self, *, partner: str) -> list[RevenueRow]:
-        """Return live revenue by currency and plan, in this order."""
-        sums = {"arr": {"$sum": "$subscription.arr"}, "n": {"$sum": 1}, "seats": {"$sum": "$subscription.seats"}}
-        group = {"currency": "$subscription.currency", "plan": "$subscription.plan"}
-        pipeline: list[Document] = [
-            {"$match": {"subscription.partner": partner, "subscription.live": True}},
-            {"$group": {"_id": group, **sums}},
-            {"$sort": {"_id.currency": 1, "_id.plan": 1}},
-        ]
-        return [
-            RevenueRow(row["_id"]["currency"], row["_id"]["plan"], row["arr"], row["n"], row["seats"])
-            async for row in await self._customers.aggregate(pipeline)
-        ]
-
-    async def largest(self, *, partner: str, currency: str, limit: int) -> list[Customer]:
-        """Return the customers with the most annual revenue in ``currency``; equal ones by slug."""
-        paying = {"subscription.partner": partner, "subscription.live": True, "subscription.currency": currency}
-        found = self._customers.find({**paying, "subscription.arr": {"$gt": 0}})
-        rows = await found.sort([("subscription.arr", -1), ("slug", 1)]).limit(limit).to_list()
-        return [_from(row) for row in rows]
-
-    # -- cohorts
-
-    async def stays(self, *, partner: str, since: str) -> Counter[tuple[str, str]]:
-        """Return how many customers came in each month from ``since`` on and left in each: {(cohort, left): n}."""
-        months = {"cohort": "$cohort", "left": "$left"}
-        present: list[Document] = [
-            {"$match": {"partner": partner, "cohort": {"$gte": since}}},
-            {"$group": {"_id": months, "n": {"$sum": 1}}},
-        ]
-        former: list[Document] = [
-            {"$match": {"former.partner": partner}},
-            {"$unwind": "$former"},
-            {"$replaceWith": "$former"},
-            {"$match": {"partner": partner, "cohort": {"$gte": since}}},
-            {"$group": {"_id": months, "n": {"$sum": 1}}},
-        ]
-        found: Counter[tuple[str, str]] = Counter()
-        for pipeline in (present, former):
-            async for row in await self._customers.aggregate(pipeline):
-                found[row["_id"]["cohort"], row["_id"]["left"]] += row["n"]
-        return found
+        return {row["_id"]: row["n"] async for row in await self._rows.aggregate(pipeline, session=tx)}
 
 
-def at_level(level: Level | None, now: datetime) -> Document:
-    """Return the condition that customers at ``level`` meet now."""
-    watched: Document = {"$or": [{"watch_from": {"$lt": now}}, {"cut_until": {"$gt": now}}]}
-    safe: Document = {"risk_from": {"$gte": now}}
-    match level:
-        case "atRisk":
-            return {"risk_from": {"$lt": now}}
-        case "watch":
-            return {**safe, **watched}
-        case "healthy":
-            return {**safe, "watch_from": {"$gte": now}, "cut_until": {"$lte": now}}
-        case None:
-            return {}
+class UsageRepository:
+    """The collection ``usage``: how much tenants are used."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["usage"]
+
+    async def apply(self, state: UsageState, tx: Transaction) -> None:
+        """Take over a tenant's usage unless this version or a later one is there."""
+        await _keep(self._rows, {"_id": state.tenant_id, **asdict(usage_part(state))}, tx)
+
+    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> UsagePart | None:
+        """Return what is known of a tenant's usage."""
+        row = await _find(self._rows, tenant_id, tx)
+        return None if row is None else UsagePart(**row)
 
 
-def level_at(now: datetime) -> Document:
-    """Return the expression of a customer's level now."""
-    watched = {"$or": [{"$lt": ["$watch_from", now]}, {"$gt": ["$cut_until", now]}]}
-    branches = [{"case": {"$lt": ["$risk_from", now]}, "then": "atRisk"}, {"case": watched, "then": "watch"}]
-    return {"$switch": {"branches": branches, "default": "healthy"}}
+class ProvisioningRepository:
+    """The collection ``provisioning``: since when integrations do not agree with tenants."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["provisioning"]
+
+    async def apply(self, state: ProvisioningState, tx: Transaction) -> None:
+        """Take over a tenant's conditions unless this version or a later one is there."""
+        await _keep(self._rows, {"_id": state.tenant_id, **asdict(provisioning_part(state))}, tx)
+
+    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> ProvisioningPart | None:
+        """Return what is known of a tenant's provisioning."""
+        row = await _find(self._rows, tenant_id, tx)
+        return None if row is None else ProvisioningPart(**row)
 
 
-def _document(customer: Customer) -> Document:
-    tenant = customer.tenant
-    partner = tenant.partner if tenant is not None else None
-    stays = tenant.stays if tenant is not None else ()
-    own = next((stay for stay in stays if stay.partner == partner), Stay("", ""))
-    row: Document = asdict(customer)
-    del row["id"]
-    return {
-        **row,
-        **asdict(standing_of(customer)),
-        "partner": partner,
-        "slug": tenant.slug if tenant is not None else None,
-        "status": tenant.status if tenant is not None else None,
-        "present": tenant is not None and tenant.status not in {"deleting", "deleted"},
-        "cohort": own.cohort,
-        "left": own.left,
-        "former": [asdict(stay) for stay in stays if stay.partner != partner],
-    }
+class SubscriptionRepository:
+    """The collection ``subscriptions``: what billing last said, by tenant, because a tenant has one."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["subscriptions"]
+
+    async def apply(self, state: SubscriptionState, tx: Transaction) -> None:
+        """Take over a subscription's state unless this version or a later one is there."""
+        await _keep(self._rows, {"_id": state.tenant_id, **asdict(subscription_part(state))}, tx)
+
+    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> SubscriptionPart | None:
+        """Return what is known of a tenant's subscription."""
+        row = await _find(self._rows, tenant_id, tx)
+        return None if row is None else SubscriptionPart(**row)
 
 
-def _from(row: Document) -> Customer:
-    tenant = row["tenant"]
-    return Customer(
-        id=row["_id"],
-        heard_at=row["heard_at"],
-        tenant=None if tenant is None else TenantPart(**{**tenant, "stays": _stays(tenant["stays"])}),
-        usage=_part(UsagePart, row["usage"]),
-        provisioning=_part(ProvisioningPart, row["provisioning"]),
-        subscription=_part(SubscriptionPart, row["subscription"]),
-        cuts=tuple([Cut(**cut) for cut in row["cuts"]]),
-    )
+async def _keep(rows: Any, row: Document, tx: Transaction) -> None:
+    # Literal, because a name may begin with a dollar sign. One statement, because an insert that meets a
+    # twin's would abort the transaction of the whole batch.
+    newer = {"$lt": [{"$ifNull": ["$version", 0]}, row["version"]]}
+    update = [{"$replaceWith": {"$cond": [newer, {"$literal": row}, "$$ROOT"]}}]
+    await rows.update_one({"_id": row["_id"]}, update, upsert=True, session=tx)
 
 
-def _stays(rows: Sequence[Document]) -> tuple[Stay, ...]:
-    return tuple([Stay(row["partner"], row["cohort"], row["left"]) for row in rows])
-
-
-def _part(kind: Any, row: Document | None) -> Any:
-    return None if row is None else kind(**row)
+async def _find(rows: Any, tenant_id: str, tx: Transaction) -> Document | None:
+    row: Document | None = await rows.find_one({"_id": tenant_id}, {"_id": 0}, session=tx)
+    return row

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from services.partner.customers.health import Level, Reason
 from services.partner.customers.models import Customer
-from services.partner.customers.repository import RevenueRow
+from services.partner.standings.health import Level, Reason
+from services.partner.standings.repository import RevenueRow
 from shared.errors import Conflict
 from shared.money import round_half_even, spread
 from shared.paging import Page

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from services.partner.customers.health import Level
 from services.partner.policy import Reader
 from services.partner.reports import schemas
 from services.partner.reports.saved.repository import SavedReport
@@ -22,6 +21,7 @@ from services.partner.reports.saved.schemas import (
 from services.partner.reports.saved.service import SavedReportService
 from services.partner.reports.service import ReportService
 from services.partner.reports.tables import ReportForm
+from services.partner.standings.health import Level
 from shared.app import Claimed, answer, send
 from shared.bodies import StrictRoute
 from shared.idempotency import Answer

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.partner.customers.health import Level, Reason
 from services.partner.reports.models import (
     Cohort,
     CurrencyLeaders,
@@ -18,6 +17,7 @@ from services.partner.reports.models import (
     PlanRevenue,
 )
 from services.partner.reports.tables import Table
+from services.partner.standings.health import Level, Reason
 from shared.schemas import Timestamp, View
 
 AsOf = Annotated[Timestamp | None, Field(description="Time of the newest event about a customer that is in it.")]

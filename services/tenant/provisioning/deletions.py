@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -14,15 +13,15 @@ from services.tenant.provisioning.certificates.models import Signer
 from services.tenant.provisioning.certificates.repository import CertificateRepository
 from services.tenant.provisioning.drift.repository import AcceptanceRepository
 from services.tenant.provisioning.intents import Intents
-from services.tenant.provisioning.models import ERASED, Finding
+from services.tenant.provisioning.models import ERASED
 from services.tenant.provisioning.repository import ProvisioningRepository, Row
 from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING
 from services.tenant.service import about
 from shared.actors import system
 from shared.clock import Clock
-from shared.contracts.tenant import Integration, TenantDeleted, TenantErasureStarted
-from shared.errors import StaleVersion
+from shared.contracts.tenant import TenantDeleted, TenantErasureStarted
+from shared.errors import StaleVersion, Unavailable
 from shared.mongo import Transaction, Transactions
 from shared.outbox import Outbox
 
@@ -36,7 +35,11 @@ class Departures(Protocol):
     """Ends the roles of people."""
 
     async def dismiss(self, tenant: str, limit: int = 100) -> int:
-        """End the roles that people have at a tenant, erase who has no other place, and return how many there were."""
+        """End the roles that people have at a tenant, erase who has no other place, and return how many there were.
+
+        Raises:
+            Unavailable: something that this needs is away; to be repeated.
+        """
         ...
 
 
@@ -86,7 +89,7 @@ class Deletions:
             await records.outbox.add(tx, TenantErasureStarted(**about(ACTOR, before, after)))
             await records.intents.want(after, tx)
 
-    async def finish(self, row: Row, token: int, findings: Mapping[Integration, Finding]) -> None:
+    async def finish(self, row: Row, token: int) -> None:
         """End the deletion of a tenant of which every integration was just seen to hold nothing.
 
         Its people lose their roles first: whoever is killed in between finds them gone, and goes on.
@@ -94,30 +97,32 @@ class Deletions:
         Raises:
             LeaseLost: another replica works on this tenant now.
         """
-        if any((finding.status, finding.reason) != ("ready", ERASED) for finding in findings.values()):
+        if any((seen.status, seen.reason) != ("ready", ERASED) for seen in row.conditions.values()):
             return
         records = self._records
         tenant = await records.tenants.find(scope=EVERYTHING, slug=row.slug)
         if tenant is None or not tenant.erasing:
             return
-        while await self._departures.dismiss(row.slug):
-            pass
-        gone = {name: finding.gone for name, finding in findings.items()}
+        try:
+            while await self._departures.dismiss(row.slug):
+                pass
+        except Unavailable as error:
+            # Whoever is gone already is not met again; the rest goes with the next comparison, which is near.
+            log.warning("provisioning.departures_wait", tenant=row.slug, reason=error.code)
+            return
 
         async def body(tx: Transaction) -> None:
             before = await records.tenants.find(scope=EVERYTHING, slug=row.slug, tx=tx)
             # What was seen holds for the version that was compared.
             if before is not None and before.version == tenant.version:
-                await self._finish(before, row, token, gone, tx)
+                await self._finish(before, row, token, tx)
 
         await records.transactions.run(body)
 
-    async def _finish(
-        self, before: Tenant, row: Row, token: int, gone: Mapping[Integration, Mapping[str, int]], tx: Transaction
-    ) -> None:
+    async def _finish(self, before: Tenant, row: Row, token: int, tx: Transaction) -> None:
         records, now = self._records, self._records.clock.now()
         after = before.finish_erasure(now)
-        certificate = self._signer.certify(after, gone, now)
+        certificate = self._signer.certify(after, row.agreed, now)
         await records.tenants.save(before, after, tx)
         await records.certificates.insert(certificate, tx)
         await records.acceptances.remove_all(tenant_id=after.id, tx=tx)

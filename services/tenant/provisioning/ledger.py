@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prometheus_client import Counter
 
@@ -13,7 +13,7 @@ from services.tenant.models import Tenant
 from services.tenant.patience import spread
 from services.tenant.people.tasks.models import pause
 from services.tenant.provisioning.drift.models import MOST_TOLD, Differences
-from services.tenant.provisioning.models import Condition, Desired, Finding, all_ready, untried
+from services.tenant.provisioning.models import Agreement, Condition, Desired, Finding, all_ready, untried
 from services.tenant.provisioning.repository import ProvisioningRepository, Row, jittered
 from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING
@@ -41,10 +41,16 @@ _drift = Counter("dezky_provisioning_drift_total", "Differences found and repair
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one comparison with one integration found, and what it found otherwise."""
+    """What one comparison with one integration found, and what it found otherwise.
+
+    Attributes:
+        earlier: the look of a comparison before this one, which failed elsewhere: it is not repeated for that.
+    """
 
     finding: Finding
     differences: Differences
+    at: datetime
+    earlier: bool = False
 
 
 Looks = Mapping[Integration, Look]
@@ -97,9 +103,9 @@ class Ledger:
             row,
             conditions={},
             attempts=0 if len(agree) == len(looks) else row.attempts + 1,
-            agreed=dict.fromkeys(agree, desired.fingerprint),
+            agreed={name: _agreement(desired, looks[name]) for name in agree},
             drift={name: look.differences.told for name, look in looks.items() if name not in agree},
-            left=tuple(one.state(name) for name, look in looks.items() for one in look.differences.left),
+            left=tuple(one for name, look in looks.items() for one in _left(row, name, look)),
         )
         changed: list[tuple[Integration, Condition, Condition]] = []
         for name, look in looks.items():
@@ -129,6 +135,16 @@ class Ledger:
         if tenant.status == "deleted":
             return None
         return ERASED_PAUSE if tenant.erasing else jittered(self.resync)
+
+
+def _agreement(desired: Desired, look: Look) -> Agreement:
+    return Agreement(desired.fingerprint, look.at, look.finding.reason, dict(look.finding.gone))
+
+
+def _left(row: Row, name: Integration, look: Look) -> list[DriftState]:
+    if look.earlier:
+        return [one for one in row.left if one.integration == name]
+    return [one.state(name) for one in look.differences.left]
 
 
 def _told(looks: Looks) -> list[DriftState]:

@@ -73,6 +73,20 @@ class Condition:
 Conditions = Mapping[Integration, Condition]
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a look at an integration that agreed found: for just what, when, and what an erasure had counted."""
+
+    fingerprint: str
+    at: datetime
+    reason: str
+    gone: Mapping[str, int]
+
+    @property
+    def finding(self) -> Finding:
+        return Finding("ready", self.reason, gone=self.gone)
+
+
 def untried(at: datetime) -> Condition:
     """Return the condition of an integration that nobody has looked at."""
     return Condition("pending", "NotTried", "not compared yet", at, 0)

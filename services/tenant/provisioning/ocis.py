@@ -65,13 +65,13 @@ class OcisBackend:
 
     async def _pass(self, desired: Desired, memo: Memo, found: Differences) -> _Pass:
         look = _Pass(desired, memo, found, await self._space(desired, memo, found))
-        await self._forget_erased(look)
         if not desired.open:
             if not is_disabled(look.space):
                 await found.repair("space-enabled", look.id)
                 await self._graph.disable_space(look.id)
         elif await self._open(look):
             await self._fill(look)
+        await self._forget_erased(look)
         return look
 
     async def _space(self, desired: Desired, memo: Memo, found: Differences) -> Body:
@@ -91,7 +91,7 @@ class OcisBackend:
         return space
 
     async def _forget_erased(self, look: _Pass) -> None:
-        """Delete the users that were made here for people who are erased."""
+        """Delete the users that were made here for people who are erased; of others the role was taken, no more."""
         for person in look.desired.erased:
             user = look.memo.map(USERS).get(person)
             if user is None:
@@ -100,7 +100,7 @@ class OcisBackend:
                 await self._graph.remove_user(str(user))
                 await self._users.forget(person)
                 look.found.worked()
-            await look.memo.drop(USERS, person)
+                await look.memo.drop(USERS, person)
 
     async def _open(self, look: _Pass) -> bool:
         """Enable the space and set it right; False if it stays disabled, because that was accepted."""

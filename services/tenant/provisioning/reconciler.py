@@ -98,7 +98,7 @@ class Reconciler:
                 tenant_id=row.tenant_id, integration=name, found=met, at=self._ledger.clock.now()
             )
         if kept is not None and desired.gone:
-            await self._deletions.finish(kept, token, {name: look.finding for name, look in looks.items()})
+            await self._deletions.finish(kept, token)
 
     async def _forget_drift(self, row: Row, token: int, looks: Looks) -> None:
         """What was compared with records that are no longer so was nobody's drift."""
@@ -111,23 +111,40 @@ class Reconciler:
         accepted: list[Acceptance] = []
         if desired.open:  # nothing that is accepted keeps a tenant open that has to be shut
             accepted = await self._acceptances.in_force(tenant_id=row.tenant_id, now=self._ledger.clock.now())
-        all_found = {name: self._differences(name, desired, row, token, accepted) for name in self._backends}
+        earlier = self._looked_earlier(desired, row)
+        backends = {name: backend for name, backend in self._backends.items() if name not in earlier}
+        all_found = {name: self._differences(name, desired, row, token, accepted) for name in backends}
         try:
             async with asyncio.TaskGroup() as group:
                 looks = {
                     name: group.create_task(self._look(name, backend, desired, row, token, all_found[name]))
-                    for name, backend in self._backends.items()
+                    for name, backend in backends.items()
                 }
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        return {name: Look(look.result(), all_found[name]) for name, look in looks.items()}
+        now = self._ledger.clock.now()
+        return {**earlier, **{name: Look(look.result(), all_found[name], now) for name, look in looks.items()}}
+
+    def _looked_earlier(self, desired: Desired, row: Row) -> Looks:
+        """Return what need not be looked at again: a comparison that failed is repeated for what did not agree.
+
+        Otherwise, of three integrations that often fail, all would have to be well in one and the same comparison. What
+        is looked at at every resync is looked at then all the same.
+        """
+        now, found = self._ledger.clock.now(), dict[Integration, Look]()
+        for name, agreement in row.agreed.items() if row.attempts > 0 else ():
+            same = agreement.fingerprint == desired.fingerprint and name in self._backends
+            if same and now - agreement.at < self._ledger.resync:
+                told = Differences(name, told=list(row.drift.get(name, [])))
+                found[name] = Look(agreement.finding, told, agreement.at, earlier=True)
+        return found
 
     def _differences(
         self, name: Integration, desired: Desired, row: Row, token: int, accepted: list[Acceptance]
     ) -> Differences:
         """Differences are drift where all agreed on just what is desired now."""
         before = row.conditions.get(name)
-        agreed = before is not None and before.status == "ready" and row.agreed.get(name) == desired.fingerprint
+        agreed = before is not None and before.status == "ready" and _fingerprint(row, name) == desired.fingerprint
         keep = partial(self._ledger.rows.found, row.tenant_id, token, name) if agreed else None
         return Differences(name, accepted_of(accepted, name), keep, list(row.drift.get(name, [])))
 
@@ -151,6 +168,11 @@ class Reconciler:
         if finding.status != "ready":
             log.warning("provisioning.not_ready", tenant=desired.slug, integration=name, reason=finding.reason)
         return finding
+
+
+def _fingerprint(row: Row, name: Integration) -> str:
+    agreement = row.agreed.get(name)
+    return "" if agreement is None else agreement.fingerprint
 
 
 def _judge(error: Exception, name: Integration, desired: Desired) -> Finding:

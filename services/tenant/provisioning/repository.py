@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 
 from services.tenant.models import Tenant
 from services.tenant.provisioning.drift.models import Difference
-from services.tenant.provisioning.models import Condition
+from services.tenant.provisioning.models import Agreement, Condition
 from shared.contracts.tenant import DriftState, Integration
 from shared.leases import LeaseLost
 from shared.mongo import Document, Index, Mongo, Transaction
@@ -46,7 +46,7 @@ class Row:
         version: counts the changes of conditions that others were told.
         wanted: counts how often a comparison was asked for.
         memos: by integration, what its part remembers.
-        agreed: by integration that agreed when it was last looked at, the fingerprint of what was desired then.
+        agreed: by integration that agreed when it was last looked at, on what.
         drift: by integration, what was found otherwise and is not told yet.
         left: what is otherwise and is left to whoever made it.
     """
@@ -58,7 +58,7 @@ class Row:
     attempts: int = 0
     conditions: dict[Integration, Condition] = field(default_factory=dict)
     memos: dict[str, dict[str, Any]] = field(default_factory=dict)
-    agreed: dict[Integration, str] = field(default_factory=dict)
+    agreed: dict[Integration, Agreement] = field(default_factory=dict)
     drift: dict[Integration, list[Difference]] = field(default_factory=dict)
     left: tuple[DriftState, ...] = ()
 
@@ -178,7 +178,7 @@ class ProvisioningRepository:
             "version": row.version,
             "attempts": row.attempts,
             "conditions": {"$literal": {name: asdict(condition) for name, condition in row.conditions.items()}},
-            "agreed": {"$literal": row.agreed},
+            "agreed": {"$literal": {name: asdict(agreement) for name, agreement in row.agreed.items()}},
             "drift": {"$literal": told},
             "left": {"$literal": [one.model_dump() for one in row.left]},
             "next_at": {"$cond": [{"$eq": ["$wanted", row.wanted]}, later, "$$NOW"]},
@@ -248,7 +248,7 @@ def _from(row: Document) -> Row:
         attempts=row.get("attempts", 0),
         conditions={cast(Integration, name): Condition(**condition) for name, condition in kept.items()},
         memos=row.get("memos", {}),
-        agreed=row.get("agreed", {}),
+        agreed={cast(Integration, name): Agreement(**one) for name, one in row.get("agreed", {}).items()},
         drift={cast(Integration, name): [Difference(*one) for one in found] for name, found in drift.items()},
         left=tuple(DriftState.model_validate(one) for one in row.get("left", ())),
     )

@@ -97,14 +97,16 @@ class StalwartBackend:
         return look
 
     async def _find_domains(self, look: _Pass) -> None:
+        known = {*(look.memo.get(DOMAINS) or ()), *look.desired.domains}
+        # Before any is made: what the tenant gives up has to be found again.
+        await look.memo.put(DOMAINS, sorted(known))
         for name in look.desired.domains:
             look.domains[name] = await self._domain(name, look)
-        former = {name: i for name, i in look.memo.get(DOMAINS) or () if name not in look.domains}
-        for domain in await self._jmap.get("Domain", list(former.values())) if former else ():
-            if domain.get("description") == look.desired.mark:
-                look.former[str(domain["name"])] = str(domain["id"])
-        everything = {**look.former, **look.domains}
-        await look.memo.put(DOMAINS, [[name, everything[name]] for name in sorted(everything)])
+        for name in sorted(known - look.domains.keys()):
+            domain = await domain_named(self._jmap, name)
+            if domain is not None and domain.get("description") == look.desired.mark:
+                look.former[name] = str(domain["id"])
+        await look.memo.put(DOMAINS, sorted({*look.former, *look.domains}))
 
     async def _domain(self, name: str, look: _Pass) -> str:
         """Return the id of a domain that is the tenant's, made if there is none.
@@ -124,14 +126,19 @@ class StalwartBackend:
 
     async def _give_up_domains(self, look: _Pass) -> None:
         """Destroy domains that the tenant has given up, once nobody's mail is in them any more."""
-        for name, identity in look.former.items():
+        for identity in look.former.values():
+            for account in look.accounts.values():
+                await self._give_up_aliases(look, account, identity)
             if any(account["domainId"] == identity for account in look.accounts.values()):
                 continue
-            refused = await self._jmap.destroy("Domain", [identity])
-            if not refused:
+            if not await self._jmap.destroy("Domain", [identity]):
                 look.found.worked()
-                kept = [[n, i] for n, i in look.memo.get(DOMAINS) or () if n != name]
-                await look.memo.put(DOMAINS, kept)
+
+    async def _give_up_aliases(self, look: _Pass, account: Body, domain: str) -> None:
+        stale = [key for key, alias in (account.get("aliases") or {}).items() if alias.get("domainId") == domain]
+        if stale:
+            look.found.worked()
+            await self._jmap.update("Account", str(account["id"]), {f"aliases/{key}": None for key in stale})
 
     async def _accounts(self, look: _Pass) -> dict[str, Body]:
         ids = list(look.memo.map(ACCOUNTS).values())
@@ -141,22 +148,20 @@ class StalwartBackend:
         return {str(account["id"]): account for account in found if account.get("@type") == "User"}
 
     async def _forget_erased(self, look: _Pass) -> None:
-        """Destroy the mailboxes that were made here for people who are erased; of others only the person is forgotten.
+        """Destroy the mailboxes that were made here for people who are erased.
 
-        What was made by somebody else in the tenant's domain belongs to the tenant.
+        What was made by somebody else in the tenant's domain belongs to the tenant: it stays, and stays stopped.
         """
         for person in look.desired.erased:
-            identity = look.memo.map(ACCOUNTS).get(person)
-            if identity is None:
-                continue
+            identity = str(look.memo.map(ACCOUNTS).get(person))
             account = look.accounts.get(identity)
-            if account is not None and person in look.memo.map(MADE) and not administers(account):
+            if person not in look.memo.map(MADE) or (account is not None and administers(account)):
+                continue
+            if account is not None:
                 if refused := await self._jmap.destroy("Account", [identity]):
                     raise refused[identity]
                 del look.accounts[identity]
                 look.found.worked()
-            elif account is not None:
-                await look.memo.put(HALTED, sorted({*(look.memo.get(HALTED) or ()), identity}))
             await look.memo.drop(ACCOUNTS, person)
             await look.memo.drop(MADE, person)
 

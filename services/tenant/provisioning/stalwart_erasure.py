@@ -49,7 +49,7 @@ class StalwartErasure:
     async def _look(self, desired: Desired, memo: Memo) -> tuple[list[str], list[Body]]:
         """Return the ids of the tenant's domains, and the accounts in them and those remembered."""
         domains: list[str] = list(memo.get(DOOMED_DOMAINS) or ())
-        for name in dict.fromkeys((*desired.domains, *(name for name, _ in memo.get(DOMAINS) or ()))):
+        for name in dict.fromkeys((*desired.domains, *(memo.get(DOMAINS) or ()))):
             found = await domain_named(self._jmap, name)
             # What is not marked was never the tenant's.
             if found is not None and found.get("description") == desired.mark:

@@ -9,10 +9,12 @@ from services.tenant.authentik import Authentik
 from services.tenant.people.onboarding import Onboarding
 from services.tenant.people.repository import PeopleRepository
 from services.tenant.provisioning.certificates.models import Signer
+from services.tenant.provisioning.certificates.repository import INDEXES as CERTIFICATE_INDEXES
 from services.tenant.provisioning.certificates.repository import CertificateRepository
 from services.tenant.provisioning.certificates.service import Certificates
 from services.tenant.provisioning.deletions import Deletions, Departures, Records
 from services.tenant.provisioning.desires import Desires
+from services.tenant.provisioning.drift.repository import INDEXES as DRIFT_INDEXES
 from services.tenant.provisioning.drift.repository import AcceptanceRepository
 from services.tenant.provisioning.drift.service import DriftService
 from services.tenant.provisioning.identity import IdentityBackend
@@ -23,6 +25,7 @@ from services.tenant.provisioning.libre_graph import LibreGraph
 from services.tenant.provisioning.ocis import OcisBackend
 from services.tenant.provisioning.reconciler import LEASE, Reconciler
 from services.tenant.provisioning.remote import Backend
+from services.tenant.provisioning.repository import INDEXES as ROW_INDEXES
 from services.tenant.provisioning.repository import ProvisionedUsers, ProvisioningRepository
 from services.tenant.provisioning.stalwart import StalwartBackend
 from services.tenant.provisioning.suite_probe import SuiteProbe
@@ -34,6 +37,8 @@ from shared.contracts.tenant import Integration
 from shared.leases import Lease
 from shared.mongo import Mongo
 from shared.settings import decode_key
+
+INDEXES = {**ROW_INDEXES, **DRIFT_INDEXES, **CERTIFICATE_INDEXES}
 
 
 @dataclass(frozen=True, slots=True)

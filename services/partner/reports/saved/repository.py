@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from services.partner.customers.repository import at_level, level_at
 from services.partner.reports.models import ReportNameTaken
 from services.partner.reports.saved.vocabulary import (
     MAX_ROWS,
     CustomersDefinition,
     SubscriptionsDefinition,
 )
+from services.partner.standings.repository import StandingRepository, at_level, level_at
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
 
@@ -73,7 +73,7 @@ class SavedReportRepository:
 
 
 # What a word reads. No part of a request ever becomes the name of a field or an operator.
-_CUSTOMER_GROUPS = {"plan": "$tenant.plan", "status": "$status", "signupMonth": "$cohort"}
+_CUSTOMER_GROUPS: dict[str, Any] = {"plan": "$tenant.plan", "status": "$status", "signupMonth": "$cohort"}
 _CUSTOMER_MEASURES: dict[str, Any] = {
     "customers": 1,
     "seats": "$tenant.seats",
@@ -94,17 +94,17 @@ _SUBSCRIPTION_MEASURES: dict[str, Any] = {
 }
 
 
-class FigureRepository:
-    """Sums over the collection ``customers``, as definitions of saved reports ask for them."""
+class Figures:
+    """Sums over the customers, as definitions of saved reports ask for them."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self._customers = mongo.db["customers"]
+    def __init__(self, standings: StandingRepository) -> None:
+        self._standings = standings
 
     async def customers(self, *, partner: str, wanted: CustomersDefinition, now: datetime) -> list[Document]:
         """Return rows {group or measure: value} by group; one more than ``MAX_ROWS`` says that there are more."""
         only = wanted.filters
         by_health = only.health is not None or "health" in wanted.group_by
-        conditions: list[Document] = [{"partner": partner}]
+        conditions: list[Document] = []
         if by_health or only.status is None:
             conditions.append({"present": True})
         if only.status is not None:
@@ -115,13 +115,21 @@ class FigureRepository:
             conditions.append({"$or": [at_level(level, now) for level in only.health]})
         if wanted.range is not None:
             conditions.append({"cohort": {"$gte": wanted.range.first, "$lte": wanted.range.last}})
-        groups: dict[str, Any] = {**_CUSTOMER_GROUPS, "health": level_at(now)}
-        return await self._grouped(conditions, wanted, groups, _CUSTOMER_MEASURES)
+        groups = {**_CUSTOMER_GROUPS, "health": level_at(now)}
+        found = await self._standings.grouped(
+            partner=partner,
+            owner="partner",
+            conditions=conditions,
+            group={name: groups[name] for name in wanted.group_by},
+            sums={name: {"$sum": _CUSTOMER_MEASURES[name]} for name in wanted.measures},
+            most=MAX_ROWS + 1,
+        )
+        return [_flat(row) for row in found]
 
     async def subscriptions(self, *, partner: str, wanted: SubscriptionsDefinition) -> list[Document]:
         """Return rows {group or measure: value} by group; one more than ``MAX_ROWS`` says that there are more."""
         only = wanted.filters
-        conditions: list[Document] = [{"subscription.partner": partner}]
+        conditions: list[Document] = []
         if only.status is None:
             conditions.append({"subscription.live": True})
         for name, values in (
@@ -134,25 +142,19 @@ class FigureRepository:
                 conditions.append({f"subscription.{name}": {"$in": list(values)}})
         if wanted.range is not None:
             conditions.append({"subscription.started": {"$gte": wanted.range.first, "$lte": wanted.range.last}})
-        return await self._grouped(conditions, wanted, _SUBSCRIPTION_GROUPS, _SUBSCRIPTION_MEASURES)
+        found = await self._standings.grouped(
+            partner=partner,
+            owner="subscription.partner",
+            conditions=conditions,
+            group={name: _SUBSCRIPTION_GROUPS[name] for name in wanted.group_by},
+            sums={name: {"$sum": _SUBSCRIPTION_MEASURES[name]} for name in wanted.measures},
+            most=MAX_ROWS + 1,
+        )
+        return [_flat(row) for row in found]
 
-    async def _grouped(
-        self,
-        conditions: list[Document],
-        wanted: CustomersDefinition | SubscriptionsDefinition,
-        groups: Mapping[str, Any],
-        measures: Mapping[str, Any],
-    ) -> list[Document]:
-        key = {name: groups[name] for name in wanted.group_by}
-        sums = {name: {"$sum": measures[name]} for name in wanted.measures}
-        pipeline: list[Document] = [
-            {"$match": {"$and": conditions}},
-            {"$group": {"_id": key or None, **sums}},
-            {"$sort": {f"_id.{name}": 1 for name in wanted.group_by} or {"_id": 1}},
-            {"$limit": MAX_ROWS + 1},
-        ]
-        rows = await (await self._customers.aggregate(pipeline)).to_list()
-        return [{**(row.pop("_id") or {}), **row} for row in rows]
+
+def _flat(row: Document) -> Document:
+    return {**(row.pop("_id") or {}), **row}
 
 
 def _from(row: Document) -> SavedReport:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.partner.customers.repository import CustomerRepository
 from services.partner.reports.models import TooManySavedReports, month_of_year, shares_of
-from services.partner.reports.saved.repository import FigureRepository, SavedReport, SavedReportRepository
+from services.partner.reports.saved.repository import Figures, SavedReport, SavedReportRepository
 from services.partner.reports.saved.vocabulary import (
     MAX_ROWS,
     CustomersDefinition,
@@ -17,6 +16,7 @@ from services.partner.reports.saved.vocabulary import (
 )
 from services.partner.repository import PartnerRepository
 from services.partner.scope import Scope
+from services.partner.standings.repository import StandingRepository
 from shared.actors import actor_of
 from shared.auth import Person
 from shared.clock import Clock
@@ -38,8 +38,8 @@ class Shelf:
 
     partners: PartnerRepository
     reports: SavedReportRepository
-    customers: CustomerRepository
-    figures: FigureRepository
+    standings: StandingRepository
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class SavedReportService:
     def __init__(self, shelf: Shelf, transactions: Transactions, outbox: Outbox, clock: Clock) -> None:
         self._partners = shelf.partners
         self._reports = shelf.reports
-        self._customers = shelf.customers
+        self._standings = shelf.standings
         self._figures = shelf.figures
         self._transactions = transactions
         self._outbox = outbox
@@ -116,7 +116,7 @@ class SavedReportService:
         if isinstance(wanted, SubscriptionsDefinition) and "mrr" in wanted.measures:
             _take_months(found)
         columns = tuple(columns_of(wanted))
-        as_of = await self._customers.heard_at(partner=slug)
+        as_of = await self._standings.heard_at(partner=slug)
         values = tuple([tuple([row[name] for name in columns]) for row in rows])
         return Result(report, as_of, columns, values, len(found) <= MAX_ROWS)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from services.partner.customers.health import Level
+from services.partner.standings.health import Level
 from shared.contracts.billing import SubscriptionStatus
 from shared.contracts.tenant import Cycle, TenantStatus
 from shared.schemas import Input

@@ -13,6 +13,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.tenant.models import Tenant
+from services.tenant.provisioning.models import Agreement
 from shared.clock import rfc3339
 from shared.contracts.tenant import Integration
 
@@ -37,11 +38,11 @@ class Certificate:
         return hashlib.sha256(self.compact.encode("ascii")).hexdigest()
 
 
-Gone = Mapping[Integration, Mapping[str, int]]
-"""Per integration, how many objects of each kind were there and were seen to be gone."""
+Gone = Mapping[Integration, Agreement]
+"""Per integration, how many objects of each kind were there and were seen to be gone, and when."""
 
 
-def payload_of(tenant: Tenant, gone: Gone, issuer: str, observed_at: datetime) -> dict[str, Any]:
+def payload_of(tenant: Tenant, gone: Gone, issuer: str) -> dict[str, Any]:
     """Return what a certificate says about a tenant that was just erased: no name of a person, and no address."""
     deletion = tenant.deletion
     if deletion is None or deletion.erasing_since is None or deletion.erased_at is None:
@@ -54,8 +55,8 @@ def payload_of(tenant: Tenant, gone: Gone, issuer: str, observed_at: datetime) -
         "erasingSince": rfc3339(deletion.erasing_since),
         "erasedAt": rfc3339(deletion.erased_at),
         "backends": [
-            {"name": name, "observedAt": rfc3339(observed_at), "gone": dict(sorted(kinds.items()))}
-            for name, kinds in sorted(gone.items())
+            {"name": name, "observedAt": rfc3339(seen.at), "gone": dict(sorted(seen.gone.items()))}
+            for name, seen in sorted(gone.items())
         ],
     }
 
@@ -71,13 +72,13 @@ class Signer:
         self.kid = _base64url(hashlib.sha256(orjson.dumps(bare)).digest())
         self.public_key = {**bare, "kid": self.kid, "alg": "EdDSA", "use": "sig"}
 
-    def certify(self, tenant: Tenant, gone: Gone, observed_at: datetime) -> Certificate:
+    def certify(self, tenant: Tenant, gone: Gone, issued_at: datetime) -> Certificate:
         """Return the certificate of an erased tenant."""
-        payload = payload_of(tenant, gone, self.issuer, observed_at)
+        payload = payload_of(tenant, gone, self.issuer)
         header = {"alg": "EdDSA", "kid": self.kid, "typ": MEDIA_TYPE}
         signed = ".".join(_base64url(orjson.dumps(part, option=orjson.OPT_SORT_KEYS)) for part in (header, payload))
         compact = f"{signed}.{_base64url(self._key.sign(signed.encode('ascii')))}"
-        return Certificate(tenant.id, tenant.slug, compact, payload, self.public_key, observed_at)
+        return Certificate(tenant.id, tenant.slug, compact, payload, self.public_key, issued_at)
 
 
 def _base64url(raw: bytes) -> str:

@@ -110,14 +110,7 @@ class DriftService:
                 raise TooManyAcceptances(f"a tenant has at most {MOST_ACCEPTED}: end one first")
             made = replace(draft, tenant_id=tenant.id)
             await self.acceptances.insert(made, tx)
-            event = TenantDriftAccepted(
-                actor=actor_of(caller),
-                resource=resource_of(tenant),
-                drift=made.drift,
-                reason=made.reason,
-                expires_at=made.expires_at,
-            )
-            await self.outbox.add(tx, event)
+            await self.outbox.add(tx, _accepted(caller, tenant, made))
             await self.intents.want(tenant, tx)
             return made
 
@@ -163,3 +156,13 @@ class DriftService:
         if tenant is None:
             raise NotFound
         return tenant
+
+
+def _accepted(caller: Person, tenant: Tenant, made: Acceptance) -> TenantDriftAccepted:
+    return TenantDriftAccepted(
+        actor=actor_of(caller),
+        resource=resource_of(tenant),
+        drift=made.drift,
+        reason=made.reason,
+        expires_at=made.expires_at,
+    )
