@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-TORTURE ?=
+TORTURE ?= tests
+TORTURE_SEED ?= $(shell date +%s)
 AS ?=
 SURFACE ?=
 
@@ -60,7 +61,7 @@ bench: venv ## Measure every performance claim against its peers
 	@$(RUN) -m benchmarks
 
 torture: venv ## Kill processes for a long time under load and look for what was lost
-	@$(RUN) -m tests.torture $(TORTURE)
+	@TORTURE_SEED=$(TORTURE_SEED) $(VENV)/bin/pytest -m torture --timeout 3600 $(TORTURE)
 
 UV := $(VENV)/lock/bin/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes \

@@ -290,7 +290,7 @@ async def repaired(scene: Scene, hands: dict[tuple[str, str], Hand], before: dic
         assert now_seen == before
         return True
 
-    await eventually(found, seconds=20)
+    await eventually(found, seconds=40)
 
 
 async def test_drift_of_every_kind_is_found_at_the_next_resync_repaired_and_told(scene: Scene) -> None:
