@@ -46,6 +46,8 @@ from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_una
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
+from shared.projections.keeper import Keeper
+from shared.projections.routes import router_of
 from shared.schemas import ProblemView
 from shared.settings import ServiceSettings, decode_key
 from shared.tasks import end_tasks
@@ -111,18 +113,23 @@ def create_app(
     tasks: Sequence[Task] = (),
     closing: Sequence[Task] = (),
     public: tuple[str, ...] = (),
+    keeper: Keeper | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
-    ``closing`` is called once at the end: clients of other systems.
+    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections.
     """
     prepared = asyncio.Event()
+    first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
+    if keeper is not None:
+        first.append(keeper.prepare)
+        tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
     app = FastAPI(
         title=f"Dezky {platform.name}",
         version="0.1.0",
-        lifespan=_lifespan(platform, {**COMMON_INDEXES, **indexes}, (*tasks, platform.relay().run), closing, prepared),
+        lifespan=_lifespan(platform, first, (*tasks, platform.relay().run), closing, prepared),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -132,7 +139,7 @@ def create_app(
     app.state.deps = deps
     app.state.platform = platform
     app.include_router(_operations(platform, prepared))
-    for router in routers:
+    for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:
         app.include_router(router)
     _render_errors(app, platform)
     app.add_middleware(Edge, service=platform.name, verifier=platform.verifier, public=public)
@@ -141,7 +148,7 @@ def create_app(
 
 def _lifespan(
     platform: Platform,
-    indexes: Mapping[str, Sequence[Index]],
+    first: Sequence[Task],
     tasks: Sequence[Task],
     closing: Sequence[Task],
     prepared: asyncio.Event,
@@ -149,7 +156,7 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         platform.bus.start()
-        workers = [asyncio.create_task(_prepare(platform, indexes, prepared))]
+        workers = [asyncio.create_task(_prepare(platform, first, prepared))]
         workers += [asyncio.create_task(_keep_running(task, prepared)) for task in tasks]
         yield
         await end_tasks(workers, STOP_SECONDS)
@@ -159,12 +166,13 @@ def _lifespan(
     return lifespan
 
 
-async def _prepare(platform: Platform, indexes: Mapping[str, Sequence[Index]], done: asyncio.Event) -> None:
-    """Create indexes once the database is there; until then the service is not ready."""
+async def _prepare(platform: Platform, first: Sequence[Task], done: asyncio.Event) -> None:
+    """Create indexes, and what else comes first, once the database is there; until then the service is not ready."""
     while not done.is_set():
         await wait_until_available(platform.mongo)
         try:
-            await platform.mongo.ensure_indexes(indexes)
+            for step in first:
+                await step()
         except Exception as error:
             if not is_unavailable(error):
                 log.exception("indexes.failed")

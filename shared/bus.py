@@ -220,6 +220,20 @@ class Bus:
         """Subscribe to an inbox of this process; used by ``Puller``."""
         return await self._client.subscribe(inbox, cb=on_message)
 
+    async def behind(self, consumer: str) -> int:
+        """Return how many events one of this process's durable consumers has not acknowledged yet.
+
+        Raises:
+            BusUnavailable: NATS is away, or knows no such consumer.
+        """
+        topology = self.topology
+        subject = f"$JS.API.CONSUMER.INFO.{topology.stream_events}.{topology.durable(consumer)}"
+        reply = await self.request(subject, b"")
+        if error := _error_of(reply):
+            raise BusUnavailable(f"{consumer}: {error}")
+        about: dict[str, Any] = orjson.loads(reply)
+        return int(about["num_pending"]) + int(about["num_ack_pending"])
+
     def puller(self, consumer: str) -> Puller:
         """Return the pulling end of one of this process's durable consumers."""
         return Puller(self, consumer)

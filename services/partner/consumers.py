@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from services.partner.models import Customer
-from services.partner.repository import CustomerRepository
-from shared.contracts.envelope import CloudEvent, Contract, Moment
+from services.partner.repository import CustomerRepository, CustomerState
+from shared.contracts.envelope import CloudEvent
 from shared.mongo import Transaction
 
 CONSUMER = "partner-tenants"
-
-
-class _TenantState(Contract):
-    """Of a tenant's state, what this service keeps; statuses and members of newer versions are welcome."""
-
-    id: str
-    slug: str
-    name: str
-    partner: str | None
-    status: str
-    plan: str
-    seats: int
-    created_at: Moment
-    version: int
 
 
 class CustomerProjection:
@@ -39,4 +24,4 @@ class CustomerProjection:
         state = event.data.get("state")
         if state is None or not event.subject.startswith("tenants/"):
             return  # a refusal, or about something else than a tenant
-        await self._customers.apply(Customer(**_TenantState.model_validate(state).model_dump()), tx)
+        await self._customers.apply(CustomerState.model_validate(state), tx)

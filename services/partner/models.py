@@ -101,21 +101,6 @@ class Overview:
     customers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """A tenant as the tenant service last said it is."""
-
-    id: str
-    slug: str
-    name: str
-    partner: str | None
-    status: str
-    plan: str
-    seats: int
-    created_at: datetime
-    version: int
-
-
 def new_contract(starts_on: str, term_months: int, margins: Sequence[MarginState]) -> ContractState:
     """Return a contract with its margins by date; they may lie in the past, because nobody was paid by it yet.
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from services.partner.models import Customer, Partner, SlugTaken
+from services.partner.models import Partner, SlugTaken
 from services.partner.scope import EVERYTHING, Scope
+from shared.contracts.envelope import Contract, Moment
 from shared.contracts.partner import ContactState, ContractState, TerminationState
 from shared.errors import StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
+from shared.projections.generations import Generations
+from shared.projections.models import ProjectionSpec
 from shared.search import words_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
@@ -20,8 +23,6 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         Index([("status", 1), ("slug", 1)]),
         Index([("words", 1), ("slug", 1)]),
     ],
-    # Both keys of the count, so that it reads the index and no document.
-    "customers": [Index([("partner", 1), ("status", 1)])],
 }
 
 
@@ -89,25 +90,47 @@ class PartnerRepository:
             raise StaleVersion("read the partner again and repeat the change")
 
 
+class CustomerState(Contract):
+    """Of a tenant's state, what this service keeps; statuses and members of newer versions are welcome."""
+
+    id: str
+    slug: str
+    name: str
+    partner: str | None
+    status: str
+    plan: str
+    seats: int
+    created_at: Moment
+    version: int
+
+
+def _customer_row(state: CustomerState) -> Document:
+    row = state.model_dump()
+    return {"_id": row.pop("id"), **row}
+
+
+CUSTOMERS = ProjectionSpec(
+    name="customers",
+    owner="tenant",
+    snapshot="tenants",
+    consumer="partner-tenants",
+    contract=CustomerState,
+    row=_customer_row,
+    order_by="slug",
+    # Both keys of the count, so that it reads the index and no document; and the order of the owner's snapshot.
+    indexes=[Index([("partner", 1), ("status", 1)]), Index([("slug", 1)])],
+)
+
+
 class CustomerRepository:
-    """The collection ``customers``: the newest state of every tenant that an event has told of."""
+    """The projection ``customers``: the newest state of every tenant that an event has told of."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self._customers = mongo.db["customers"]
+        self.generations = Generations(mongo, CUSTOMERS)
 
-    async def apply(self, customer: Customer, tx: Transaction) -> None:
+    async def apply(self, customer: CustomerState, tx: Transaction) -> None:
         """Store ``customer`` unless this version or a later one is there: events come twice and out of order."""
-        row = {"_id": customer.id, **asdict(customer)}
-        del row["id"]
-        # Literal, because a name may begin with a dollar sign. One statement, because an insert that meets a
-        # twin's would abort the transaction of the whole batch.
-        newer = {"$lt": [{"$ifNull": ["$version", 0]}, customer.version]}
-        await self._customers.update_one(
-            {"_id": customer.id},
-            [{"$replaceWith": {"$cond": [newer, {"$literal": row}, "$$ROOT"]}}],
-            upsert=True,
-            session=tx,
-        )
+        await self.generations.apply(customer, tx)
 
     async def count_by_partner(self, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
         """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
@@ -115,7 +138,8 @@ class CustomerRepository:
             {"$match": {"partner": {"$in": list(partners)}, "status": {"$ne": "deleted"}}},
             {"$group": {"_id": "$partner", "n": {"$sum": 1}}},
         ]
-        return {row["_id"]: row["n"] async for row in await self._customers.aggregate(pipeline, session=tx)}
+        customers = await self.generations.current(tx)
+        return {row["_id"]: row["n"] async for row in await customers.aggregate(pipeline, session=tx)}
 
 
 def _within(scope: Scope) -> Document:

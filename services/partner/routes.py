@@ -13,7 +13,6 @@ from services.partner.schemas import (
     ChangePartner,
     CreatePartner,
     PartnerList,
-    PartnerSnapshot,
     PartnerView,
     view_of,
 )
@@ -25,6 +24,7 @@ from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import from_services
+from shared.projections.snapshots import SnapshotView
 
 router = APIRouter(prefix="/api", tags=["partners"], route_class=StrictRoute)
 internal = APIRouter(prefix="/internal", include_in_schema=False, route_class=StrictRoute)
@@ -84,8 +84,8 @@ async def change_partner(
     return send(_current(await partners.change(caller, slug, body.to_command(), expected)))
 
 
-@internal.get("/partners", dependencies=[Depends(from_services("tenant", "billing"))])
+@internal.get("/snapshots/partners", dependencies=[Depends(from_services("tenant", "billing"))])
 async def snapshot(partners: Partners, limit: Limit = DEFAULT_LIMIT, cursor: CursorParam = None) -> Response:
     """Return all partners, page by page, for projections of other services."""
     page = await partners.snapshot(limit, cursor)
-    return send(answer(PartnerSnapshot(items=[state_of(partner) for partner in page.items], next=page.next)))
+    return send(answer(SnapshotView(items=[state_of(partner) for partner in page.items], next=page.next)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -18,14 +19,19 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import INDEXES, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import Projections, TenantService
 from services.tenant.settings import TenantSettings
+from services.tenant.snapshots import Snapshots
+from services.tenant.snapshots import router as snapshots
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer
+from shared.projections import commands
+from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "tenant"
@@ -41,6 +47,7 @@ class Deps:
     invites: Invites
     resends: Resends
     roles: Roles
+    snapshots: Snapshots
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -64,6 +71,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         invites=people.invites,
         resends=people.resends,
         roles=people.roles,
+        snapshots=Snapshots(tenants),
     )
 
     tasks: list[Task] = [consumer.run, catalog.run]
@@ -74,11 +82,18 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     return create_app(
         platform,
         deps,
-        [router, people_router, internal],
+        [router, people_router, internal, snapshots],
         indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
         tasks=tasks,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
+        keeper=_keeper(platform, settings, partners, prices),
     )
+
+
+def _keeper(
+    platform: Platform, settings: TenantSettings, partners: PartnerProjection, prices: PriceProjection
+) -> Keeper:
+    return Keeper(platform, settings, [partners.generations, prices.generations])
 
 
 def _authentik(settings: TenantSettings) -> Authentik | None:
@@ -88,6 +103,10 @@ def _authentik(settings: TenantSettings) -> Authentik | None:
 
 
 def main() -> None:
-    """Run from environment variables."""
+    """Run from environment variables; with words, rebuild or compare projections instead of serving."""
     settings = load(TenantSettings)
+    if words := sys.argv[1:]:
+        platform = Platform.build(NAME, settings)
+        partners, prices = PartnerProjection(platform.mongo), PriceProjection(platform.mongo)
+        sys.exit(commands.run(words, _keeper(platform, settings, partners, prices)))
     serve(build(settings), settings, NAME)

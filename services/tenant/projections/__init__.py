@@ -1,0 +1,1 @@
+"""What the tenant service knows of partners and of the catalog."""
