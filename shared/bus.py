@@ -101,10 +101,11 @@ class Bus:
 
     async def close(self) -> None:
         """Stop connecting and close; nothing is flushed, because everything that matters was acknowledged."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connecting
+        if self._connecting is None:
+            return
+        self._connecting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._connecting
         with contextlib.suppress(NatsError, OSError):
             await self._client.close()
 

@@ -16,7 +16,7 @@ from shared.errors import Conflict, DomainError, NotFound
 from shared.leases import Lease, LeaseLost
 from shared.mongo import is_unavailable, wait_until_available
 from shared.projections.catch_up import CatchUp
-from shared.projections.compare import Comparison
+from shared.projections.compare import SETTLE, Comparison
 from shared.projections.generations import GRACE, Generations
 from shared.projections.models import KINDS, Findings, Standing, in_words
 from shared.projections.rebuild import Rebuild
@@ -56,12 +56,14 @@ class Keeper:
         catch_ups: Sequence[CatchUp[Any]] = (),
         *,
         grace: timedelta = GRACE,
+        settle: timedelta = SETTLE,
     ) -> None:
         self.platform = platform
         self.projections = {generations.spec.name: generations for generations in projections}
         self.catch_ups = {each.name: each for each in catch_ups}
         self._hour = settings.compare_hour_utc
         self._grace = grace
+        self._settle = settle
         self._owners = {name: Owner(name, url, platform.issuer) for name, url in settings.owners.items()}
         self._retry: dict[str, tuple[float, timedelta]] = {}
 
@@ -170,7 +172,8 @@ class Keeper:
             return await self.platform.bus.behind(generations.spec.consumer)
 
         generation = (await generations.pointer()).current
-        comparison = Comparison(generations, self.owner(generations.spec.owner), behind, say)
+        owner = self.owner(generations.spec.owner)
+        comparison = Comparison(generations, owner, behind, say, self._settle)
         findings = await comparison.run(generation, hold)
         if (await generations.pointer()).current == generation:  # else it was rebuilt meanwhile, and is compared
             await generations.record(findings, self.platform.clock.now())
