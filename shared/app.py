@@ -138,6 +138,7 @@ def create_app(
     )
     app.state.deps = deps
     app.state.platform = platform
+    app.state.keeper = keeper
     app.include_router(_operations(platform, prepared))
     for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:
         app.include_router(router)

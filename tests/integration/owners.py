@@ -127,6 +127,10 @@ class World:
     async def rows(self, generation: int) -> list[Document]:
         return [row async for row in self.generations.collection(generation).find().sort("_id", 1)]
 
+    async def agreed(self) -> None:
+        """Return once the projection agrees with its owner."""
+        await eventually(self.agrees)
+
     async def agrees(self) -> bool:
         current = (await self.generations.pointer()).current
         return await self.rows(current) == await self.expected()
@@ -150,6 +154,8 @@ async def running(environment: Any, mongo: Mongo, owners_mongo: Mongo) -> AsyncI
             {"_id": "nordic", "slug": "nordic", "status": "active", "version": 1}
         )
         world = World(owner, own, owners_mongo, mongo, flags, tenant)
+        world.platform.bus.start()
+        await world.platform.bus.wait_connected()
         yield world
         for close in (*world.closing, world.platform.bus.close, world.platform.mongo.close):
             await close()

@@ -8,14 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
-from pymongo import MongoClient
 
 from services.flags.settings import FlagsSettings
 from services.health.main import build as build_health
@@ -23,30 +21,14 @@ from services.health.settings import HealthSettings
 from shared.auth import ServicePrincipal
 from shared.mongo import Mongo
 from shared.projections import commands
+from shared.projections.generations import FRESH_SECONDS, GRACE
 from shared.projections.keeper import Keeper
 from shared.projections.rebuild import RebuildUnderWay
 from shared.projections.snapshots import OwnerAway
 from shared.testing import PROCESSES, Callers, operator
-from tests.integration.owners import TENANT, World, running, silent
-from tests.support.servers import LiveServer, TestDatabase
+from tests.integration.owners import TENANT, World, silent
+from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
-
-NOBODY = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-async def owners_mongo(database: TestDatabase) -> AsyncIterator[Mongo]:
-    opened = Mongo(database.uri, f"{database.name}_owner", "tests")
-    yield opened
-    await opened.close()
-    with MongoClient(database.uri) as root:
-        root.drop_database(f"{database.name}_owner")
-
-
-@pytest.fixture
-async def world(service_environment: Any, mongo: Mongo, owners_mongo: Mongo) -> AsyncIterator[World]:
-    async with running(service_environment, mongo, owners_mongo) as made:
-        yield made
 
 
 async def damage(world: World) -> None:
@@ -176,7 +158,7 @@ async def test_while_the_owner_is_away_nothing_is_switched_and_a_second_rebuild_
     world: World, service_environment: Any
 ) -> None:
     await world.create("acme")
-    await eventually(world.agrees)
+    await world.agreed()
     await world.owner.__aexit__()
     waiting = asyncio.create_task(world.rebuild("first").run())
 
@@ -231,8 +213,6 @@ async def test_old_generations_go_when_nobody_can_read_or_write_them(world: Worl
 
 
 async def test_the_server_ends_a_transaction_before_a_generation_is_no_longer_written(mongo: Mongo) -> None:
-    from shared.projections.generations import FRESH_SECONDS, GRACE
-
     limit = await mongo.client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
     assert GRACE.total_seconds() > limit["transactionLifetimeLimitSeconds"] + FRESH_SECONDS
 
