@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.tenant.projections.repository import PartnerProjection, PriceProjection
+from services.tenant.repository import PartnerProjection, PriceProjection
 from shared.contracts.billing import PriceState
 from shared.contracts.envelope import CloudEvent
 from shared.contracts.partner import PartnerState

@@ -19,10 +19,9 @@ from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
 from services.tenant.people.wiring import wire_people
-from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
 from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, TenantRepository
+from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import Projections, TenantService
 from services.tenant.settings import TenantSettings

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.tenant.models import Tenant, changes_between, state_of
-from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.intents import Intents
 from services.tenant.provisioning.models import Conditions
-from services.tenant.repository import TenantFilter, TenantRepository
+from services.tenant.repository import PartnerProjection, PriceProjection, TenantFilter, TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
 from shared.actors import actor_of
 from shared.auth import Person

@@ -23,12 +23,12 @@ _TROUBLE: tuple[type[Exception], ...] = (DomainError, BusUnavailable, TimeoutErr
 
 def run(words: Sequence[str], keeper: Keeper) -> int:
     """Do what ``words`` say and return the exit code; every line that is said goes to the terminal at once."""
-    logs.configure(keeper.platform.name, "ERROR")
     verb, *names = words
     known = keeper.names if verb == "rebuild" else list(keeper.projections)
     if verb not in {"rebuild", "compare"} or len(names) > 1 or not set(names) <= set(known):
         _complain(f"write: rebuild|compare [{'|'.join(known)}]")
         return NOT_UNDERSTOOD
+    logs.configure(keeper.platform.name, "ERROR")
     return asyncio.run(_run(verb, names or known, keeper))
 
 

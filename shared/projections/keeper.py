@@ -102,17 +102,19 @@ class Keeper:
         for kind in KINDS:
             _differences.labels(self.platform.name, name, kind).set(standing.findings.counts.get(kind, 0))
 
-    async def sweep(self, generations: Generations[Any]) -> None:
-        """Remove generations whose time is over, unless a rebuild works on them."""
+    async def sweep(self, generations: Generations[Any]) -> bool:
+        """Remove generations whose time is over; False if a rebuild works on them."""
         lease = self.platform.lease(f"rebuild-{generations.spec.name}")
         try:
-            if await lease.acquire():
-                for gone in await generations.retire(lease, self._grace):
-                    log.info("projection.dropped", collection=gone)
+            if not await lease.acquire():
+                return False
+            for gone in await generations.retire(lease, self._grace):
+                log.info("projection.dropped", collection=gone)
         except LeaseLost:
-            log.info("projection.sweep_interrupted", projection=generations.spec.name)
+            return False
         finally:
             await lease.release()
+        return True
 
     async def rebuild(self, name: str, say: Say) -> None:
         """Build a projection anew, or catch up what is none.

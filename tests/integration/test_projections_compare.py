@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
-from services.tenant.projections.repository import PRICES
+from services.tenant.repository import PRICES
 from shared.contracts.billing import PriceState
-from shared.leases import Lease
+from shared.leases import Lease, LeaseLost
 from shared.mongo import Mongo
 from shared.projections.compare import Comparison, ConsumerBehind
 from shared.projections.generations import Generations
 from shared.projections.keeper import Keeper, latest_at
-from shared.projections.models import Difference, still_there
+from shared.projections.models import Difference, ProjectionSpec, still_there
 from shared.projections.rebuild import Rebuild, RebuildDiffers
 from shared.testing import ManualClock
 from tests.integration.owners import SOON, Book, World, silent
@@ -31,10 +32,10 @@ def price(number: int, version: int = 1, **changes: Any) -> PriceState:
 class Shop:
     """The projection of prices, and an owner whose snapshot the test writes."""
 
-    def __init__(self, mongo: Mongo, *states: PriceState) -> None:
+    def __init__(self, mongo: Mongo, *states: PriceState, spec: ProjectionSpec[PriceState] = PRICES) -> None:
         self.mongo = mongo
         self.book = Book(*states)
-        self.generations: Generations[PriceState] = Generations(mongo, PRICES)
+        self.generations: Generations[PriceState] = Generations(mongo, spec)
         self.rows = mongo.db["prices"]
 
     async def hear(self, *states: PriceState) -> None:
@@ -102,6 +103,40 @@ async def test_what_this_service_counts_in_a_row_is_its_own_affair(mongo: Mongo)
     assert await shop.compare() == []
     await shop.rows.update_one({"_id": "p0001"}, {"$set": {"plan": "starter"}, "$unset": {"archived": ""}})
     assert await shop.compare() == [Difference("different", "p0001", 1, 1, ("archived", "plan"))]
+
+
+async def test_a_second_row_under_one_key_is_a_phantom(mongo: Mongo) -> None:
+    by_plan = replace(PRICES, name="by_plan", order_by="plan")
+    shop = Shop(mongo, price(1, plan="a"), price(2, plan="b"), spec=by_plan)
+    await shop.hear(price(1, plan="a"), price(2, plan="b"), price(3, plan="b"))
+    assert await shop.compare() == [Difference("phantom", "p0003", 1)]
+
+
+async def test_a_page_of_the_snapshot_does_not_take_back_what_an_event_brought(mongo: Mongo) -> None:
+    shop = Shop(mongo, price(1))
+    await shop.generations.prepare(NOW)
+    lease = Lease(mongo.db, "rebuild-prices", "tests")
+    assert await lease.acquire()
+    building = await shop.generations.begin(lease)
+    await shop.hear(price(1, 3))
+    await shop.generations.fill(lease, building, [price(1, 2), price(2, 1)], None)
+    versions = {row["_id"]: row["version"] async for row in mongo.db["prices_2"].find()}
+    assert versions == {"p0001": 3, "p0002": 1}
+
+
+async def test_a_rebuild_that_slept_while_another_took_over_moves_nothing(mongo: Mongo) -> None:
+    shop = Shop(mongo, price(1))
+    await shop.generations.prepare(NOW)
+    asleep = Lease(mongo.db, "rebuild-prices", "asleep", timedelta(0))
+    assert await asleep.acquire()
+    building = await shop.generations.begin(asleep)
+    successor = Lease(mongo.db, "rebuild-prices", "successor")
+    assert await successor.acquire()
+    with pytest.raises(LeaseLost):
+        await shop.generations.switch(asleep, building)
+    assert (await shop.generations.pointer()).current == 1
+    await Rebuild(shop.generations, shop.book, successor, silent).run()
+    assert (await shop.generations.pointer()).current == 2
 
 
 async def test_nothing_is_said_while_the_consumer_does_not_catch_up(mongo: Mongo) -> None:

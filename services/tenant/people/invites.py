@@ -27,8 +27,7 @@ from services.tenant.people.onboarding import Credential, IdentityConflict, Met,
 from services.tenant.people.records import Records
 from services.tenant.people.repository import InviteInProgress
 from services.tenant.people.tasks.models import Task, TaskLost, pause
-from services.tenant.projections.repository import PartnerProjection
-from services.tenant.repository import TenantRepository
+from services.tenant.repository import PartnerProjection, TenantRepository
 from services.tenant.scope import EVERYTHING
 from shared.actors import actor_of, system
 from shared.auth import Person

@@ -17,8 +17,7 @@ from services.tenant.people.roles import Roles
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import TaskRepository
 from services.tenant.people.tasks.worker import TaskWorker
-from services.tenant.projections.repository import PartnerProjection
-from services.tenant.repository import TenantRepository
+from services.tenant.repository import PartnerProjection, TenantRepository
 from shared.app import Platform
 
 

@@ -1,1 +1,0 @@
-"""What the tenant service knows of partners and of the catalog."""
