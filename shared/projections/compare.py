@@ -22,7 +22,7 @@ from shared.projections.snapshots import Owner, Say
 
 REMEMBERED = 1_000
 KEPT = 50
-SETTLE = timedelta(seconds=5)
+SETTLE = timedelta(seconds=3)
 PATIENCE = timedelta(minutes=2)
 
 Behind = Callable[[], Awaitable[int]]

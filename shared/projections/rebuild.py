@@ -7,6 +7,7 @@ was when it is started again. One at a time works on a projection, by a lease wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,10 +15,12 @@ from typing import Generic, Protocol
 
 from shared.errors import Conflict
 from shared.leases import Lease, LeaseLost
+from shared.mongo import DATABASE_UNAVAILABLE
 from shared.projections.compare import Comparison, Look
 from shared.projections.generations import Generations
 from shared.projections.models import Building, Findings, S, in_words
 from shared.projections.snapshots import Owner, Say
+from shared.tasks import end_tasks
 
 LOOKS = 4
 PAUSE_SECONDS = 1.0
@@ -44,6 +47,7 @@ class Rebuild(Generic[S]):
 
     Attributes:
         patience: how long it waits for another one to end; longer than the lease of one that was killed.
+        renew_every: how often the lease is renewed, whatever is waited for.
     """
 
     generations: Generations[S]
@@ -51,6 +55,7 @@ class Rebuild(Generic[S]):
     lease: Lease
     say: Say
     patience: timedelta = timedelta(seconds=15)
+    renew_every: timedelta = timedelta(seconds=3)
 
     async def run(self) -> None:
         """Build, compare and switch; whoever reads meanwhile reads the old generation.
@@ -62,6 +67,7 @@ class Rebuild(Generic[S]):
             LeaseLost: this one slept so long that another took over.
         """
         await self._take()
+        renewing = asyncio.create_task(self._renew())
         try:
             building = await self.generations.begin(self.lease)
             self._say(f"building generation {building.generation} beside the current one")
@@ -71,7 +77,15 @@ class Rebuild(Generic[S]):
             rows = await self.generations.count(pointer.current)
             self._say(f"switched to generation {pointer.current}: {rows} rows")
         finally:
+            await end_tasks([renewing])
             await self.lease.release()
+
+    async def _renew(self) -> None:
+        """Keep the lease while an owner is waited for; one that is lost is noticed at the next step."""
+        while True:
+            await asyncio.sleep(self.renew_every.total_seconds())
+            with contextlib.suppress(*DATABASE_UNAVAILABLE):
+                await self.lease.acquire()
 
     async def _take(self) -> None:
         deadline = time.monotonic() + self.patience.total_seconds()

@@ -124,7 +124,10 @@ class Owner:
             raise RemoteUnavailable(f"it answered {reply.status_code}")
         if reply.status_code != 200:
             raise OwnerRefused(f"{self.name} answered {reply.status_code} to /internal/snapshots/{snapshot}")
-        body: dict[str, Any] = reply.json()
+        try:
+            body: dict[str, Any] = reply.json()
+        except ValueError as error:
+            raise OwnerRefused(f"{self.name} answered with no JSON to /internal/snapshots/{snapshot}") from error
         return body
 
     async def close(self) -> None:

@@ -84,9 +84,16 @@ class World:
         self.closing.append(owner.close)
         return owner
 
-    def rebuild(self, holder: str = "tests", owner: Owner | None = None, **more: Any) -> Rebuild[Any]:
-        lease = Lease(self.mongo.db, "rebuild-tenants", holder)
-        return Rebuild(self.generations, owner or self.from_owner(), lease, self.said.append, **more)
+    def rebuild(
+        self,
+        holder: str = "tests",
+        owner: Owner | None = None,
+        generations: Any = None,
+        ttl: timedelta = timedelta(seconds=10),
+        **more: Any,
+    ) -> Rebuild[Any]:
+        lease = Lease(self.mongo.db, "rebuild-tenants", holder, ttl)
+        return Rebuild(generations or self.generations, owner or self.from_owner(), lease, self.said.append, **more)
 
     async def create(self, slug: str) -> None:
         body = {"slug": slug, "name": slug.title(), "plan": "business", "seats": 5}
