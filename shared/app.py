@@ -136,9 +136,7 @@ def create_app(
         redirect_slashes=False,
         responses={422: {"description": "The request is not valid", "model": ProblemView}},
     )
-    app.state.deps = deps
-    app.state.platform = platform
-    app.state.keeper = keeper
+    app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
     for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:
         app.include_router(router)
