@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from typing import Any
 
 import pytest
 
 from tests.support.fleet import Fleet, command
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
 
@@ -21,8 +23,14 @@ async def test_a_damaged_projection_is_named_and_healed_by_make(fleet: Fleet) ->
         assert pointer is not None
         current = pointer["current"]
         rows = root["flags"]["tenants" if current == 1 else f"tenants_{current}"]
-        lost = rows.find_one_and_delete({"deleted": False})
-        assert lost is not None
+
+        async def settled() -> Any:
+            """An active tenant of which no event is on its way: that would bring the row back."""
+            owned = root["tenant"]["tenants"].find_one({"status": "active"}, sort=[("updated_at", 1)])
+            return owned and rows.find_one({"_id": owned["slug"], "version": owned["version"]})
+
+        lost = await eventually(settled, seconds=60)
+        rows.delete_one({"_id": lost["_id"]})
         compared = await run("compare", "flags")
         assert (compared.returncode, f"missing {lost['_id']}" in compared.stdout) == (1, True), compared
         rebuilt = await run("rebuild", "flags", "tenants")
@@ -30,7 +38,5 @@ async def test_a_damaged_projection_is_named_and_healed_by_make(fleet: Fleet) ->
         healed = root["flags"][f"tenants_{current + 1}"].find_one({"_id": lost["_id"]})
         assert healed is not None
         assert healed["tenant_id"] == lost["tenant_id"]
-    for service in ("tenant", "billing"):
-        rebuilt = await run("rebuild", service)
-        assert rebuilt.returncode == 0, rebuilt
-    assert (await run("compare", "flags")).returncode == 0
+    caught_up = await run("rebuild", "billing")
+    assert (caught_up.returncode, "were caught up" in caught_up.stdout) == (0, True), caught_up
