@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-TORTURE ?=
+TORTURE ?= tests
+TORTURE_SEED ?= $(shell date +%s)
 AS ?=
 SURFACE ?=
 SERVICE ?=
@@ -12,6 +13,8 @@ PROJECTION ?=
 
 export DEZKY_HOME
 export DEZKY_PORT_BASE
+# Tests start hundreds of processes, and each would compile the whole project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down status demo token logs rebuild compare test test-unit check fix bench torture lock clean venv
@@ -47,7 +50,7 @@ compare: venv ## Compare projections with their owners: make compare SERVICE=par
 	@$(RUN) -m infrastructure.local compare "$(SERVICE)" $(PROJECTION)
 
 test: venv ## Run all tests
-	@$(VENV)/bin/pytest -n 2 --dist loadgroup
+	@$(VENV)/bin/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 test-unit: venv ## Run the tests that need neither network nor database
 	@$(VENV)/bin/pytest -m unit
@@ -66,7 +69,7 @@ bench: venv ## Measure every performance claim against its peers
 	@$(RUN) -m benchmarks
 
 torture: venv ## Kill processes for a long time under load and look for what was lost
-	@$(RUN) -m tests.torture $(TORTURE)
+	@TORTURE_SEED=$(TORTURE_SEED) $(VENV)/bin/pytest -m torture --timeout 3600 $(TORTURE)
 
 UV := $(VENV)/lock/bin/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes \

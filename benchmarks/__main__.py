@@ -21,6 +21,10 @@ from infrastructure.local.place import ROOT
 FIGURES = {
     "gateway": "benchmarks.gateway_routing",
     "tenant": "benchmarks.tenant_reads",
+    "lists": "benchmarks.tenant_lists",
+    "principals": "benchmarks.principals",
+    "reports": "benchmarks.partner_reports",
+    "reconcile": "benchmarks.reconcile",
     "append": "benchmarks.audit_append",
     "pipeline": "benchmarks.commit_to_chain",
     "verify": "benchmarks.audit_verify",

@@ -86,12 +86,12 @@ class _Connection(asyncio.Protocol):
 
 
 class _Run:
-    def __init__(self, requests: Sequence[bytes], expected: bytes | None) -> None:
+    def __init__(self, requests: Sequence[bytes], expected: bytes | None, connections: int) -> None:
         self.requests = cycle(requests)
         self.on = True
         self.tally = Tally()
         self._expected = expected
-        self._open = CONNECTIONS
+        self._open = connections
         self.gone = asyncio.get_running_loop().create_future()
 
     def take(self, status: bytes, body: bytes, seconds: float) -> None:
@@ -120,12 +120,13 @@ async def fire(
     seconds: float,
     expected: bytes | None = None,
     cpu_seconds: Callable[[], float] = lambda: 0.0,
+    connections: int = CONNECTIONS,
 ) -> Tally:
     """Send ``requests`` round and round for ``seconds`` and return what came back."""
     loop = asyncio.get_running_loop()
-    run = _Run(requests, expected)
+    run = _Run(requests, expected, connections)
     began, own, subject = time.perf_counter(), time.process_time(), cpu_seconds()
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port)
     await asyncio.sleep(seconds)
     run.on = False
@@ -156,3 +157,10 @@ def get(path: str, *fields: str) -> bytes:
     """Return a GET request's bytes."""
     lines = [f"GET {path} HTTP/1.1", "Host: api.dezky.example", "Accept: application/json", *fields]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def post(path: str, body: bytes, *fields: str) -> bytes:
+    """Return a POST request's bytes; ``body`` is JSON."""
+    length = f"Content-Length: {len(body)}"
+    lines = [f"POST {path} HTTP/1.1", "Host: api.dezky.example", "Content-Type: application/json", length, *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

@@ -85,6 +85,15 @@ class Bound:
         return "holds" if self.value <= self.at_most else "misses"
 
 
+@dataclass(frozen=True)
+class Growth:
+    """How something grows with the work: a table of numbers, the first columns of which say what and how much."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str | float | None, ...]] = field(default_factory=list)
+
+
 @dataclass
 class Figure:
     """All that one benchmark found."""
@@ -93,6 +102,7 @@ class Figure:
     title: str
     comparisons: list[Comparison] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)
+    growths: list[Growth] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
     """Conditions of the measurement that were not met; one makes the bounds void."""
@@ -115,6 +125,7 @@ class Figure:
                 for c in self.comparisons
             ],
             "bounds": [_rounded(asdict(b) | {"verdict": "void" if self.unreached else b.verdict}) for b in self.bounds],
+            "growths": [_rounded(asdict(growth)) for growth in self.growths],
             "notes": self.notes + [f"Not reached: {condition}." for condition in self.unreached],
         }
 
@@ -205,9 +216,29 @@ def table(document: dict[str, Any]) -> Iterable[str]:
     for bound in document["bounds"]:
         limit = NONE if bound["at_most"] is None else f"{bound['at_most']:g} {bound['unit']}"
         yield f"| {bound['what']} | **{bound['value']:g} {bound['unit']}** | {limit} | {bound['verdict']} |"
+    for growth in document.get("growths", ()):
+        yield from _growth(growth)
     if document["notes"]:
         yield ""
         yield from (f"- {note}" for note in document["notes"])
+
+
+def _growth(growth: dict[str, Any]) -> Iterable[str]:
+    yield ""
+    yield f"### {growth['title']}"
+    yield ""
+    yield f"| {' | '.join(growth['columns'])} |"
+    yield f"|{' --- |' + ' ---: |' * (len(growth['columns']) - 1)}"
+    for row in growth["rows"]:
+        yield f"| {' | '.join(_cell(value) for value in row)} |"
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.2f}"
 
 
 def _cells(one: dict[str, Any]) -> str:

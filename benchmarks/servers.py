@@ -46,6 +46,7 @@ class Servers:
         }
         if service == "tenant":  # nothing is asked of it here
             own |= {"AUTHENTIK_URL": "http://127.0.0.1:9", "AUTHENTIK_TOKEN": "a-token-of-benchmarks"}
+            own["CERTIFICATE_KEY"] = seed_text("certificate")
         if service == "audit":
             own |= {"SIGNING_KEY": seed_text("signing"), "PERSONAL_KEY": seed_text("personal")}
         return {f"{service.upper()}_{name}": str(value) for name, value in own.items()} | {

@@ -6,27 +6,22 @@ answer the same bytes. Our service also counts its metrics and keeps its relay a
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from benchmarks import node_peers
-from benchmarks.load import Tally, ask, fire, get
-from benchmarks.processes import Pinned, free_port, python
+from benchmarks.load import Tally, fire, get
+from benchmarks.processes import Pinned
 from benchmarks.report import Comparison, Figure, side
 from benchmarks.servers import Servers, both
 from benchmarks.setting import Setting, alternate
+from benchmarks.tenant_sides import OURS, PEER, authorizations, ours, peer, same_bytes
 from services.tenant.models import Tenant
 from services.tenant.repository import INDEXES, TenantRepository
-from shared.auth import InternalTokenIssuer
-from shared.clock import SystemClock
 from shared.contracts.tenant import BillingContact, DomainState
 from shared.ids import new_id
 from shared.mongo import Mongo, Transaction
-from shared.testing import operator, public_keys, seed_of
 
-OURS, PEER = "our tenant service", "NestJS, Mongoose"
 TENANTS = 200
 # More than either side's cache of verified tokens holds.
 MANY_TOKENS = 4_600
@@ -41,70 +36,31 @@ async def measure(setting: Setting) -> Figure:
     figure = Figure("tenant", "Tenant service: list of 50, read of one, from MongoDB")
     async with both(setting.folder) as servers:
         await _fill(servers)
-        async with _ours(setting, servers) as ours:
+        async with ours(setting, servers) as we:
             for cached in (True, False):
-                async with _peer(setting, servers, cached=cached) as peer:
+                async with peer(setting, servers, cached=cached) as they:
                     for operation in OPERATIONS:
-                        figure.comparisons.append(await _compare(setting, ours, peer, operation, cached=cached))
+                        figure.comparisons.append(await _compare(setting, we, they, operation, cached=cached))
     return figure
 
 
-async def _compare(setting: Setting, ours: Pinned, peer: Pinned, operation: str, *, cached: bool) -> Comparison:
+async def _compare(setting: Setting, we: Pinned, they: Pinned, operation: str, *, cached: bool) -> Comparison:
     path, target = OPERATIONS[operation]
-    expected = await _same_bytes(ours.port, peer.port, path)
+    expected = await same_bytes(we.port, they.port, path)
     quick = replace(setting, quick=setting.quick or not cached)
 
     async def run(service: Pinned, seconds: float) -> Tally:
         # Tokens live for a minute, and a cache must not know them from the round before.
-        requests = [get(path, field) for field in _authorizations(16 if cached else MANY_TOKENS)]
+        requests = [get(path, field) for field in authorizations(16 if cached else MANY_TOKENS)]
         return await fire(service.port, requests, seconds=seconds, expected=expected, cpu_seconds=service.cpu_seconds)
 
-    for service in (ours, peer):
+    for service in (we, they):
         await run(service, quick.warm_up)
     mine, theirs = await alternate(
-        setting.sized(7 if cached else 3, 1), *(partial(run, service, quick.seconds) for service in (ours, peer))
+        setting.sized(7 if cached else 3, 1), *(partial(run, service, quick.seconds) for service in (we, they))
     )
     variant = "verified tokens remembered" if cached else "each token verified"
     return Comparison(f"{operation}, {variant}", side(OURS, mine), side(PEER, theirs), target)
-
-
-async def _same_bytes(ours: int, peer: int, path: str) -> bytes:
-    request = get(path, *_authorizations(1))
-    (status, body), (other_status, other_body) = await ask(ours, request), await ask(peer, request)
-    if status != 200 or other_status != 200 or body != other_body:
-        raise AssertionError(
-            f"{path}: the two do not answer the same: {status} {body!r}, {other_status} {other_body!r}"
-        )
-    return body
-
-
-def _authorizations(count: int) -> list[str]:
-    issuer = InternalTokenIssuer("gateway", "gateway-1", seed_of("gateway"), SystemClock())
-    return [f"Authorization: Bearer {issuer.issue('tenant', operator())}" for _ in range(count)]
-
-
-def _ours(setting: Setting, servers: Servers) -> Pinned:
-    port = free_port()
-    log = setting.folder / "tenant.log"
-    # Without the suite's backends, as the peer is: their conditions would be part of the answer.
-    environment = {
-        name: value
-        for name, value in servers.environment("tenant", port).items()
-        if not name.startswith(("TENANT_AUTHENTIK", "TENANT_STALWART", "TENANT_OCIS"))
-    }
-    return Pinned(python("services.tenant"), environment, log, port=port, ready_path="/readyz")
-
-
-def _peer(setting: Setting, servers: Servers, *, cached: bool) -> Pinned:
-    port = free_port()
-    environment = node_peers.environment(
-        PORT=str(port),
-        MONGO_URI=servers.mongo_uri,
-        MONGO_DATABASE="tenant",
-        INTERNAL_KEYS=json.dumps({kid: key.model_dump() for kid, key in public_keys().items()}),
-        TOKEN_CACHE="1" if cached else "0",
-    )
-    return Pinned(node_peers.installed("nest-tenants"), environment, setting.folder / "peer.log", port=port)
 
 
 async def _fill(servers: Servers) -> None:

@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 
 from gateway.directory import Directory
 from shared.bus import Bus, BusUnavailable
+from shared.contracts.tenant import TenantUsageChanged
 from shared.topology import BY_NAME, owner_of
 
 log = structlog.get_logger()
@@ -94,7 +95,8 @@ class Changes:
             if owner_of(event["type"]) != event["source"]:
                 log.warning("changes.foreign_source", type=event["type"], source=event["source"])
                 return
-            self._apply(event["data"])
+            if event["type"] != TenantUsageChanged.type:  # it changes what nobody may do
+                self._apply(event["data"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("changes.unreadable", reason=type(error).__name__)
             # It spoke of somebody, and we do not know of whom.

@@ -32,4 +32,5 @@ async def publish(bus: Bus, event: Event, event_id: str, at: datetime, request_i
         data=event.model_dump(mode="json", by_alias=True),
     )
     body = {**envelope.model_dump(exclude_none=True, exclude={"time"}), "time": rfc3339(envelope.time)}
-    await bus.publish([Outgoing(bus.topology.subject(event.type), event_id, orjson.dumps(body))])
+    headers = {"Content-Type": "application/cloudevents+json"}
+    await bus.publish([Outgoing(bus.topology.subject(event.type), event_id, orjson.dumps(body), headers)])

@@ -42,6 +42,7 @@ from shared import logs
 from shared.auth import InternalTokenIssuer
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
+from shared.http_client import trust
 from shared.settings import decode_key, load
 from shared.topology import Topology
 
@@ -110,7 +111,7 @@ def build_deps(settings: GatewaySettings) -> Deps:
     providers = Providers(settings.providers)
     upstreams = {name: Upstream(name, Origin.parse(url), sweeper) for name, url in settings.upstreams.items()}
     credentials = _credentials(settings, clock)
-    issuers = httpx.AsyncClient(trust_env=False, follow_redirects=False)
+    issuers = httpx.AsyncClient(trust_env=False, follow_redirects=False, verify=trust())
     authenticator = Authenticator.over(providers, issuers, clock=clock)
     keys = KeyWarmer(authenticator.warm)
 

@@ -1,7 +1,8 @@
 """One OpenAPI 3.1 document for the whole API, merged from what the services say of themselves.
 
 A path is taken from the service that the route table sends it to and from nobody else, so the document shows what
-can be called through the gateway and nothing more. Component names get the service's name before them.
+can be called through the gateway and nothing more. Component names get the service's name before them. What the
+gateway itself answers is added to every operation.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 import orjson
 import structlog
 
+from gateway import answers
 from gateway.application import Reply
 from gateway.identity import Credentials
-from gateway.routes import RouteTable
+from gateway.routes import Route, RouteTable
 from gateway.upstream import Upstream
 from gateway.upstream_errors import UpstreamError
 
@@ -32,14 +34,15 @@ def merge(documents: Mapping[str, dict[str, Any]], routes: RouteTable) -> dict[s
     """Return one document of ``documents`` by service name."""
     paths: dict[str, Any] = {}
     components: dict[str, dict[str, Any]] = {
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        **answers.components(),
     }
     for service, document in sorted(documents.items()):
         renamed = _rename(document, service)
         for path, item in renamed.get("paths", {}).items():
             route = routes.match(path)
             if route is not None and route.service == service:
-                paths[path] = _operations(item, service, public=route.public)
+                paths[path] = _operations(item, service, route)
         for kind, members in renamed.get("components", {}).items():
             if kind != "securitySchemes":
                 components.setdefault(kind, {}).update(
@@ -47,20 +50,22 @@ def merge(documents: Mapping[str, dict[str, Any]], routes: RouteTable) -> dict[s
                 )
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Dezky", "version": "1"},
+        "info": {"title": "Dezky", "version": "1", "description": answers.ABOUT},
+        "tags": answers.TAGS,
         "security": [{"bearer": []}],
         "paths": dict(sorted(paths.items())),
         "components": components,
     }
 
 
-def _operations(item: dict[str, Any], service: str, *, public: bool) -> dict[str, Any]:
+def _operations(item: dict[str, Any], service: str, route: Route) -> dict[str, Any]:
     made = dict(item)
     for method in _METHODS & item.keys():
         operation = dict(item[method])
         if "operationId" in operation:
             operation["operationId"] = f"{service}.{operation['operationId']}"
-        if public:
+        answers.add_to(operation, route)
+        if route.public:
             operation["security"] = []
         else:
             operation.pop("security", None)

@@ -43,12 +43,12 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.leases import Lease
 from shared.metrics import exposition
 from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_unavailable, wait_until_available
+from shared.openapi import Operations, documented, name_of
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
 from shared.projections.keeper import Keeper
 from shared.projections.routes import router_of
-from shared.schemas import ProblemView
 from shared.settings import ServiceSettings, decode_key
 from shared.tasks import end_tasks
 from shared.topology import Topology
@@ -104,7 +104,7 @@ class Platform:
         return Lease(self.mongo.db, name, self.holder)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - an application has that many parts; the optional ones are named
     platform: Platform,
     deps: Any,
     routers: Sequence[APIRouter],
@@ -114,12 +114,14 @@ def create_app(
     closing: Sequence[Task] = (),
     public: tuple[str, ...] = (),
     keeper: Keeper | None = None,
+    operations: Operations | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
-    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections.
+    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections,
+    ``operations`` describe the routes to clients.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
@@ -134,8 +136,10 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        responses={422: {"description": "The request is not valid", "model": ProblemView}},
+        generate_unique_id_function=name_of,
     )
+    app.state.operations = operations or {}
+    app.openapi = documented(app, routers)  # type: ignore[method-assign]
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
     for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:

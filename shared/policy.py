@@ -83,6 +83,16 @@ async def _partner_person(request: Request) -> Person:
     return require_partner_person(request)
 
 
+def is_operators_only(dependency: Callable[..., object]) -> bool:
+    """Whether a route's dependency lets operators in and nobody else."""
+    return dependency is _operator
+
+
+def is_partners_only(dependency: Callable[..., object]) -> bool:
+    """Whether a route's dependency lets people of a partner in and nobody else."""
+    return dependency is _partner_person
+
+
 AnyPerson = Annotated[Person, Depends(_any_person)]
 Operator = Annotated[Person, Depends(_operator)]
 PartnerPerson = Annotated[Person, Depends(_partner_person)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from infrastructure.docs.examples import example_of
 from shared.contracts import CloudEvent, Event, contracts, personal_paths
 from shared.topology import PROCESSES, owner_of
 
@@ -26,6 +28,8 @@ class Documented:
         listeners: processes that may also hear it as it passes.
         schema: name of its ``data`` in ``schemas()``.
         personal: where its personal values are.
+        about: what its contract says beyond the summary.
+        example: one such event, as it is on the wire.
     """
 
     type: str
@@ -35,6 +39,8 @@ class Documented:
     listeners: tuple[str, ...]
     schema: str
     personal: tuple[str, ...]
+    about: str
+    example: dict[str, Any]
 
 
 @cache
@@ -64,6 +70,8 @@ def documented() -> list[Documented]:
                 ),
                 schema=references[contract],
                 personal=tuple(".".join(path) for path in personal_paths(contract)),
+                about=inspect.getdoc(contract) or "" if contract.__doc__ else "",
+                example=example_of(contract),
             )
         )
     return sorted(found, key=lambda event: (event.publisher, event.type))

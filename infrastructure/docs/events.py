@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from pydantic.alias_generators import to_camel
 
 from infrastructure.docs import asyncapi
 from infrastructure.docs.contracts import ENVELOPE, Documented, documented, schemas, target_of
 from infrastructure.docs.discovery import ROOT
 from shared.contracts import Event
 
+_SHOWN = "tenant.suspended.v1"
 _COMMON = tuple(field.alias or name for name, field in Event.model_fields.items())
 _HEADER = """\
 # Events
@@ -21,9 +27,33 @@ Every change is an event, committed together with the state that it tells of (`d
 Events are CloudEvents 1.0 in JSON on the JetStream stream `EVENTS`, an event of type `T` on the subject `events.T`;
 the stream keeps them for 30 days. `docs/asyncapi.json` says the same to machines.
 
-A type is past tense and versioned. Within a version fields may be added; a meaning never changes. A receiver must
-expect duplicates and must ignore members that it does not know. Only the named publisher may publish a type; a
-receiver refuses an event whose `source` is not that publisher.
+A type is past tense and versioned. Within a version fields may be added; a meaning never changes. What would change a
+meaning is a new type (`….v2`), and both are published until nobody receives the old one. A receiver ignores members
+that it does not know. Only the named publisher may publish a type; a receiver refuses an event whose `source` is not
+that publisher, or which came under another subject.
+
+## What a receiver can rely on
+
+- **At least once.** An event that was committed is published, however often a process is killed; it may come again,
+  with the same `id`. Keep the ids that you have applied, in the transaction of their effect.
+- **After the fact.** It comes after the transaction that it tells of has committed, mostly within milliseconds; while
+  NATS is away it waits in the outbox of its service, and nothing is lost.
+- **In order per resource.** Events of one `subject` are published in the order of `data.version`; those of one source
+  in the order of `sourceseq`, without a gap. Between subjects there is no order. After a failure an older event can
+  arrive behind a newer one: pass over a version that is not newer than the one that you hold. `data.state` is the
+  whole public state, so the newest version is enough; who needs every step applies only the version after its own and
+  fetches what is missing.
+- **By pulling.** A receiver has a durable pull consumer of its own (`shared/topology.py` gives it and the
+  permission), acknowledges after its effect has committed, and is never asked to hurry: nothing expires but the 30
+  days.
+- **Poison is put aside.** An event that fails five times while the receiver's own database is healthy goes to the
+  stream `DEAD_LETTERS` under `dead.<consumer>.<type>`, byte for byte, with `Dezky-Consumer` and `Dezky-Reason` in its
+  headers.
+
+Headers on NATS: `Nats-Msg-Id` (the event's `id`, by which JetStream drops a repetition within ten minutes) and
+`Content-Type: application/cloudevents+json`; others belong to the way of publishing and mean nothing to a receiver.
+
+## The envelope
 
 | attribute | meaning |
 | --- | --- |
@@ -36,9 +66,20 @@ receiver refuses an event whose `source` is not that publisher.
 | `data` | who and what, as below |
 
 In every `data`: `actor`, `action` (the type without its version), `outcome` (`success`, `denied`, `failure`),
-`resource`, `version` (of the aggregate after the change; null where none changed), and the fields named with the event.
-`actor.email` and `actor.ip` are personal in every event; other personal fields are named with the event. The audit log
-stores commitments in their place (`docs/audit-format.md`).
+`resource`, `version` (of the aggregate after the change; null where none changed), and the fields named with the
+event. `actor.email` and `actor.ip` are personal in every event; other personal fields are named with the event. The
+audit log stores commitments in their place (`docs/audit-format.md`). Whoever stores personal values must be able to
+forget them when `user.erased.v1` comes.
+
+`docs/asyncapi.json` has an example of every event. One of them, whole:
+
+```json
+{example}
+```
+
+## Who publishes and who receives
+
+{matrix}
 """
 
 
@@ -49,7 +90,9 @@ def render() -> dict[Path, str]:
 
 def _page() -> str:
     events, shapes = documented(), schemas()
-    parts = [_HEADER]
+    shown = next(event for event in events if event.type == _SHOWN)
+    header = _HEADER.replace("{example}", json.dumps(shown.example, indent=2, ensure_ascii=False))
+    parts = [header.replace("{matrix}", _matrix(events))]
     for publisher in sorted({event.publisher for event in events}):
         parts.append(f"## Published by {publisher}\n")
         parts += [_event(event, shapes) for event in events if event.publisher == publisher]
@@ -58,8 +101,24 @@ def _page() -> str:
     return "\n".join(parts)
 
 
+def _matrix(events: Iterable[Documented]) -> str:
+    """The events by their first word: publisher, and who receives at least one of them."""
+    rows = ["| events | published by | received by |", "| --- | --- | --- |"]
+    words: dict[str, list[Documented]] = {}
+    for event in events:
+        words.setdefault(event.type.partition(".")[0], []).append(event)
+    for word, members in words.items():
+        pairs = dict.fromkeys(pair for event in members for pair in event.consumers)
+        received = [f"{process} (`{consumer}`)" for process, consumer in pairs]
+        heard = [f"{name} (live)" for name in dict.fromkeys(name for event in members for name in event.listeners)]
+        rows.append(f"| `{word}.*` ({len(members)}) | {members[0].publisher} | {', '.join([*received, *heard])} |")
+    return "\n".join(rows)
+
+
 def _event(event: Documented, shapes: dict[str, Any]) -> str:
     lines = [f"### `{event.type}`\n", f"{event.summary}\n"]
+    if event.about:
+        lines.append(f"{_prose(event.about)}\n")
     received = ", ".join(f"{process} (`{consumer}`)" for process, consumer in event.consumers)
     heard = f"; heard live by {', '.join(event.listeners)}" if event.listeners else ""
     lines.append(f"Received by {received or 'nobody'}{heard}.\n")
@@ -70,6 +129,21 @@ def _event(event: Documented, shapes: dict[str, Any]) -> str:
     if personal:
         lines.append(f"Personal: {', '.join(f'`{path}`' for path in personal)}.\n")
     return "\n".join(lines)
+
+
+def _prose(docstring: str) -> str:
+    """A contract's docstring as Markdown: its paragraph, and what its fields mean as a list."""
+    text, _, fields = docstring.partition("Attributes:")
+    lines = [" ".join(text.split()), ""] if text.strip() else []
+    for line in textwrap.dedent(fields).splitlines():
+        if line.startswith(" ") and lines:
+            lines[-1] += f" {line.strip()}"
+        elif line.strip():
+            name, _, meaning = line.strip().partition(": ")
+            names = ", ".join(f"`{to_camel(word.strip())}`" for word in name.split(","))
+            lines.append(f"- {names}: {meaning}")
+    # What is None in Python is null on the wire.
+    return re.sub(r"\bNone\b", "null", "\n".join(lines)).replace("``", "`").strip()
 
 
 def _named(events: Iterable[Documented], shapes: dict[str, Any]) -> list[str]:
@@ -83,7 +157,9 @@ def _is_change(shape: dict[str, Any]) -> bool:
 
 
 def _shape(name: str, shapes: dict[str, Any]) -> str:
-    return f"### {name}\n\n" + _table(shapes[name].get("properties", {}), shapes)
+    about = shapes[name].get("description", "")
+    said = f"{_prose(about)}\n\n" if about else ""
+    return f"### {name}\n\n{said}" + _table(shapes[name].get("properties", {}), shapes)
 
 
 def _table(properties: dict[str, Any], shapes: dict[str, Any]) -> str:

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from gateway.openapi import merge
 from gateway.routes import RouteTable
 from infrastructure.docs.discovery import ROOT, service_module, services_with, settings_of
+from shared.openapi import Operations, described_by
 
 _KEY = base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
 # Nothing is connected to: a description of routes needs settings of the right shape and no more.
@@ -35,11 +37,20 @@ def render() -> dict[Path, str]:
     return {ROOT / "docs" / "openapi" / "dezky.json": text}
 
 
+def operations_of(service: str) -> Operations:
+    """The descriptions that a service gives of its routes, by the names of their functions."""
+    return described_by(_built(service))
+
+
 def _described(service: str) -> dict[str, Any]:
-    settings = settings_of(service_module(service, "settings"))
-    app = service_module(service, "main").build(settings(**_values(settings)))
-    described: dict[str, Any] = app.openapi()
+    described: dict[str, Any] = _built(service).openapi()
     return described
+
+
+def _built(service: str) -> FastAPI:
+    settings = settings_of(service_module(service, "settings"))
+    app: FastAPI = service_module(service, "main").build(settings(**_values(settings)))
+    return app
 
 
 def _values(settings: type[BaseSettings]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class Credentials:
 
     `suite` holds what opens the suite's backends and the object store, by name.
     `mongo` and `nats` are passwords by user name, `people` is by user name. `signing` holds Ed25519 seeds by
-    process, `audit` and `gateway` keys by purpose, all base64url of 32 bytes without padding. `authentik` holds the
-    admin API's token and the client secrets by application.
+    process, `audit`, `gateway` and `tenant` keys by purpose, all base64url of 32 bytes without padding. `authentik`
+    holds the admin API's token and the client secrets by application.
     """
 
     mongo: Mapping[str, str]
@@ -39,6 +39,7 @@ class Credentials:
     signing: Mapping[str, str]
     audit: Mapping[str, str]
     gateway: Mapping[str, str]
+    tenant: Mapping[str, str]
     authentik: Mapping[str, str]
     suite: Mapping[str, str]
     people: Mapping[str, PersonSecrets]
@@ -67,6 +68,7 @@ def load_or_create(
         signing=_complete(folder / "signing.json", signing, _key),
         audit=_complete(folder / "audit.json", ("signing", "personal"), _key),
         gateway=_complete(folder / "gateway.json", ("session",), _key),
+        tenant=_complete(folder / "tenant.json", ("certificate",), _key),
         authentik=_complete(folder / "authentik.json", authentik, _password),
         suite=_complete(folder / "suite.json", SUITE_SECRETS, _password),
         people={

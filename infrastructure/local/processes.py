@@ -1,12 +1,14 @@
 """The fleet as a table, one row per process. A new service also needs its row in `shared/topology.py`."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from infrastructure.local import seeds
 from infrastructure.local.credentials import Credentials, key_id
+from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import ROOT, Place
 from infrastructure.local.servers import binaries
 from infrastructure.local.servers.mongod import REPLICA_SET, mongod_command
@@ -15,6 +17,7 @@ from infrastructure.local.servers.nats import nats_command
 MONGOD_OFFSET = 30
 NATS_OFFSET = 31
 NATS_MONITOR_OFFSET = 32
+LOCAL_GRACE_SECONDS = 25
 S3_PARTS = {"master": 34, "volume": 35, "filer": 36}
 
 Environment = Callable[[Place, Credentials], Mapping[str, str]]
@@ -180,7 +183,20 @@ def _tenant(place: Place, credentials: Credentials) -> dict[str, str]:
         "TENANT_STALWART_API_KEY": seeds.stalwart_key(credentials),
         "TENANT_OCIS_URL": place.url(seeds.OCIS_OFFSET),
         "TENANT_OCIS_TOKEN": credentials.suite["ocis"],
+        "TENANT_CERTIFICATE_KEY": credentials.tenant["certificate"],
+        "TENANT_DELETION_GRACE_DAYS": grace_days(os.environ),
     }
+
+
+def grace_days(environment: Mapping[str, str]) -> str:
+    """How long a deleted tenant can be restored on this machine: short, so that an erasure can be watched.
+
+    Raises Obstacle.
+    """
+    text = environment.get("DEZKY_DELETION_GRACE_SECONDS") or str(LOCAL_GRACE_SECONDS)
+    if not (text.isascii() and text.isdigit()):
+        raise Obstacle(f"DEZKY_DELETION_GRACE_SECONDS is {text!r}", "Set it to whole seconds, or leave it out")
+    return f"{int(text) / 86_400:.9f}"
 
 
 def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
+from services.audit.examples import OPERATIONS
 from services.audit.personal import Vault
 from services.audit.repository import INDEXES, AuditRepository
 from services.audit.routes import router
@@ -43,4 +44,4 @@ def build(settings: AuditSettings) -> FastAPI:
     """The application with its worker, ready to be served."""
     platform = Platform.build("audit", settings)
     deps = wire(platform, settings)
-    return create_app(platform, deps, [router], indexes=INDEXES, tasks=[deps.consumer.run])
+    return create_app(platform, deps, [router], operations=OPERATIONS, indexes=INDEXES, tasks=[deps.consumer.run])

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services.billing.catalog import CatalogService
 from services.billing.consumers import TENANTS, TenantEvents
+from services.billing.examples import OPERATIONS
 from services.billing.mrr import RevenueService
 from services.billing.repository import INDEXES, PriceRepository, SubscriptionRepository
 from services.billing.routes import router
@@ -53,6 +54,7 @@ def build(settings: BillingSettings, platform: Platform | None = None) -> FastAP
         platform,
         deps,
         [router, snapshots],
+        operations=OPERATIONS,
         indexes=INDEXES,
         tasks=[consumer.run, repricer.run],
         keeper=_keeper(platform, settings, service),

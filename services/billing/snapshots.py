@@ -31,7 +31,7 @@ class Snapshots:
         return Page([price_state(price) for price in page.items], page.next)
 
     async def subscriptions(self, limit: int, cursor: str | None) -> Page[SubscriptionState]:
-        """Return a page of all subscriptions by id, those that have ended too."""
+        """Return a page of all subscriptions by their tenants' ids, those that have ended too."""
         page = await self._subscriptions.page_across_tenants(limit, cursor)
         return Page([subscription_state(subscription) for subscription in page.items], page.next)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from services.flags.consumers import TENANTS, TenantEvents
+from services.flags.examples import OPERATIONS
 from services.flags.repository import INDEXES, FlagRepository, TenantProjection
 from services.flags.routes import router
 from services.flags.service import FlagService
@@ -43,8 +44,15 @@ def build(settings: FlagsSettings, platform: Platform | None = None) -> FastAPI:
         await service.seed()
         await asyncio.Event().wait()
 
-    keeper = _keeper(platform, settings, tenants)
-    return create_app(platform, Deps(service), [router], indexes=INDEXES, tasks=[seed, consumer.run], keeper=keeper)
+    return create_app(
+        platform,
+        Deps(service),
+        [router],
+        operations=OPERATIONS,
+        indexes=INDEXES,
+        tasks=[seed, consumer.run],
+        keeper=_keeper(platform, settings, tenants),
+    )
 
 
 def _keeper(platform: Platform, settings: FlagsSettings, tenants: TenantProjection) -> Keeper:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 from fastapi import FastAPI
 
+from services.health.examples import OPERATIONS
 from services.health.models import DEADLINE_SECONDS
 from services.health.probes import probes_of
 from services.health.repository import INDEXES, ProbeRepository
@@ -15,6 +16,7 @@ from services.health.routes import router
 from services.health.service import HealthService
 from services.health.settings import HealthSettings
 from shared.app import Platform, create_app, serve
+from shared.http_client import trust
 from shared.settings import load
 
 NAME = "health"
@@ -30,7 +32,7 @@ class Deps:
 def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    client = httpx.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False, trust_env=False)
+    client = httpx.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False, trust_env=False, verify=trust())
 
     async def mongo() -> None:
         await platform.mongo.ping()
@@ -42,6 +44,7 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
         platform,
         Deps(service),
         [router],
+        operations=OPERATIONS,
         indexes=INDEXES,
         tasks=[service.run],
         closing=[client.aclose],

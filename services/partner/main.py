@@ -7,14 +7,32 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from services.partner.consumers import CONSUMER, CustomerProjection
-from services.partner.repository import INDEXES, CustomerRepository, PartnerRepository
+from services.partner.consumers import SUBSCRIPTIONS, TENANTS, SubscriptionEvents, TenantEvents
+from services.partner.customers.repository import (
+    CustomerRepository,
+    ProvisioningRepository,
+    SubscriptionRepository,
+    UsageRepository,
+)
+from services.partner.examples import OPERATIONS
+from services.partner.reports.routes import router as reports_router
+from services.partner.reports.saved.repository import INDEXES as SAVED_INDEXES
+from services.partner.reports.saved.repository import Figures, SavedReportRepository
+from services.partner.reports.saved.service import SavedReportService, Shelf
+from services.partner.reports.service import ReportService
+from services.partner.repository import INDEXES, AttemptRepository, PartnerRepository
 from services.partner.routes import internal, router
 from services.partner.service import PartnerService
 from services.partner.settings import PartnerSettings
-from shared.app import Platform, create_app, serve
-from shared.inbox import EventConsumer
+from services.partner.standings.repository import INDEXES as STANDING_INDEXES
+from services.partner.standings.repository import StandingRepository
+from services.partner.standings.service import Projections, Standings
+from services.partner.terminations import Books, Terminations
+from shared.app import Platform, Task, create_app, serve
+from shared.inbox import EventConsumer, Handler
+from shared.mongo import Mongo
 from shared.projections import commands
+from shared.projections.derived import Derivation
 from shared.projections.keeper import Keeper
 from shared.settings import load
 
@@ -26,30 +44,58 @@ class Deps:
     """What the routes of this service call."""
 
     partners: PartnerService
+    terminations: Terminations
+    reports: ReportService
+    saved: SavedReportService
 
 
 def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    mongo = platform.mongo
-    customers = CustomerRepository(mongo)
+    mongo, transactions, outbox, clock = (platform.mongo, platform.mongo.transactions, platform.outbox, platform.clock)
+    partners, customers = PartnerRepository(mongo), CustomerRepository(mongo)
+    books = Books(partners, AttemptRepository(mongo), customers)
+    standings = StandingRepository(mongo)
+    shelf = Shelf(partners, SavedReportRepository(mongo), standings, Figures(standings))
     deps = Deps(
-        partners=PartnerService(
-            PartnerRepository(mongo), customers, mongo.transactions, platform.outbox, platform.clock
-        )
+        partners=PartnerService(partners, customers, transactions, outbox, clock),
+        terminations=Terminations(books, transactions, outbox, clock, settings.termination_wait_seconds),
+        reports=ReportService(partners, standings, clock),
+        saved=SavedReportService(shelf, transactions, outbox, clock),
     )
-    projection = CustomerProjection(customers)
+    projections = projections_of(mongo, customers)
+    kept = Standings(projections, standings, clock)
+    return create_app(
+        platform,
+        deps,
+        [router, reports_router, internal],
+        operations=OPERATIONS,
+        indexes={**INDEXES, **STANDING_INDEXES, **SAVED_INDEXES},
+        tasks=[
+            _hearing(platform, TENANTS, TenantEvents(projections, kept, deps.terminations).handle),
+            _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(projections, kept).handle),
+        ],
+        keeper=keeper_of(platform, settings, projections, kept),
+    )
 
-    async def hear_of_tenants() -> None:
+
+def projections_of(mongo: Mongo, customers: CustomerRepository) -> Projections:
+    """Return the projections over ``mongo``."""
+    return Projections(customers, UsageRepository(mongo), ProvisioningRepository(mongo), SubscriptionRepository(mongo))
+
+
+def keeper_of(platform: Platform, settings: PartnerSettings, projections: Projections, kept: Standings) -> Keeper:
+    """Return what keeps the projections, and the standings that are made of them."""
+    made = Derivation("standings", projections.generations, kept.ids, kept.remake)
+    return Keeper(platform, settings, projections.generations, [made])
+
+
+def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:
+    async def hear() -> None:
         # Made anew at each start of the worker: what it pulled with may not outlive it.
-        await EventConsumer(platform.bus, CONSUMER, mongo, projection.handle, platform.clock).run()
+        await EventConsumer(platform.bus, consumer, platform.mongo, handler, platform.clock).run()
 
-    keeper = _keeper(platform, settings, customers)
-    return create_app(platform, deps, [router, internal], indexes=INDEXES, tasks=[hear_of_tenants], keeper=keeper)
-
-
-def _keeper(platform: Platform, settings: PartnerSettings, customers: CustomerRepository) -> Keeper:
-    return Keeper(platform, settings, [customers.generations])
+    return hear
 
 
 def main() -> None:
@@ -57,5 +103,7 @@ def main() -> None:
     settings = load(PartnerSettings)
     if words := sys.argv[1:]:
         platform = Platform.build(NAME, settings)
-        sys.exit(commands.run(words, _keeper(platform, settings, CustomerRepository(platform.mongo))))
+        projections = projections_of(platform.mongo, CustomerRepository(platform.mongo))
+        kept = Standings(projections, StandingRepository(platform.mongo), platform.clock)
+        sys.exit(commands.run(words, keeper_of(platform, settings, projections, kept)))
     serve(build(settings), settings, NAME)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from enum import Enum
+from typing import Any
 
 from shared.contracts.envelope import changes_of
 from shared.contracts.partner import (
@@ -30,6 +31,18 @@ MAX_TERM_MONTHS = 120
 
 class SlugTaken(Conflict):
     code, title = "slug_taken", "A partner with this slug exists or existed"
+
+
+class WrongStatus(Conflict):
+    code, title = "wrong_status", "The partner's status does not allow this"
+
+
+class PartnerHasCustomers(Conflict):
+    code, title = "partner_has_customers", "The partner has customers"
+
+
+class TransferTargetNotActive(Conflict):
+    code, title = "transfer_target_not_active", "The partner that is to take over takes no customers now"
 
 
 class Kept(Enum):
@@ -74,13 +87,17 @@ class Partner:
     domain: str | None = None
     contact: ContactState = field(default_factory=ContactState)
     termination: TerminationState | None = None
+    suspended_reason: str | None = None
 
     def change(self, wanted: PartnerChange, at: datetime) -> Partner:
         """Apply ``wanted``; what is already so changes nothing, and then this very object is returned.
 
         Raises:
             Invalid: a margin that the contract cannot take, naming its field.
+            WrongStatus: it is being terminated or has ended; until the answer its version stands still.
         """
+        if self.status in {"terminating", "terminated"}:
+            raise WrongStatus(f"a partner that is {self.status} cannot be changed")
         after = replace(
             self,
             name=self.name if wanted.name is None else wanted.name,
@@ -91,6 +108,61 @@ class Partner:
         if after == self:
             return self
         return replace(after, updated_at=at, version=self.version + 1)
+
+    def suspend(self, reason: str, at: datetime) -> Partner:
+        """Let it take no new customers; suspending a suspended partner changes nothing.
+
+        Raises:
+            WrongStatus: it is being terminated or has ended.
+        """
+        if self.status == "suspended":
+            return self
+        if self.status != "active":
+            raise WrongStatus(f"only an active partner can be suspended; this one is {self.status}")
+        return self._changed(at, status="suspended", suspended_reason=reason)
+
+    def resume(self, at: datetime) -> Partner:
+        """Undo a suspension; resuming an active partner changes nothing.
+
+        Raises:
+            WrongStatus: it is being terminated or has ended.
+        """
+        if self.status == "active":
+            return self
+        if self.status != "suspended":
+            raise WrongStatus(f"only a suspended partner can be resumed; this one is {self.status}")
+        return self._changed(at, status="active", suspended_reason=None)
+
+    def terminate(self, transfer_to: str | None, at: datetime) -> Partner:
+        """Begin to end it; what has begun or is over already changes nothing.
+
+        Raises:
+            WrongStatus: a termination with another target is going on.
+        """
+        if self.status == "terminated":
+            return self
+        if self.termination is not None:
+            if self.termination.transfer_to != transfer_to:
+                raise WrongStatus("it is being terminated with another transferTo: wait for the outcome")
+            return self
+        begun = TerminationState(requested_at=at, transfer_to=transfer_to, restores_to=self.status)
+        return self._changed(at, status="terminating", termination=begun)
+
+    def end(self, customers: int, at: datetime) -> Partner:
+        """Finish a termination: without customers it is terminated, with some it is what it was before.
+
+        Raises:
+            WrongStatus: it is not being terminated.
+        """
+        if self.status != "terminating" or self.termination is None:
+            raise WrongStatus("only a partner that is being terminated ends")
+        if customers:
+            return self._changed(at, status=self.termination.restores_to, termination=None)
+        over = self.termination.model_copy(update={"terminated_at": at})
+        return self._changed(at, status="terminated", termination=over)
+
+    def _changed(self, at: datetime, **changes: Any) -> Partner:
+        return replace(self, **changes, updated_at=at, version=self.version + 1)
 
 
 @dataclass(frozen=True, slots=True)

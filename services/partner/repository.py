@@ -1,4 +1,4 @@
-"""Partners, and the projection of their customers, in MongoDB."""
+"""Partners and their terminations in MongoDB."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 
 from services.partner.models import Partner, SlugTaken
 from services.partner.scope import EVERYTHING, Scope
-from shared.contracts.envelope import Contract, Moment
 from shared.contracts.partner import ContactState, ContractState, TerminationState
 from shared.errors import StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
-from shared.projections.generations import Generations
-from shared.projections.models import ProjectionSpec
 from shared.search import words_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
@@ -89,57 +86,52 @@ class PartnerRepository:
         if result.matched_count == 0:
             raise StaleVersion("read the partner again and repeat the change")
 
+    async def take_report_place(self, *, slug: str, most: int, tx: Transaction) -> bool:
+        """Count one more saved report of a partner, unless it has ``most``; return whether it was counted.
 
-class CustomerState(Contract):
-    """Of a tenant's state, what this service keeps; statuses and members of newer versions are welcome."""
+        The number is on the partner's own row, so that of two requests for the last place one waits for the other.
+        """
+        free = {"slug": slug, "$or": [{"saved_reports": {"$lt": most}}, {"saved_reports": None}]}
+        result = await self._partners.update_one(free, {"$inc": {"saved_reports": 1}}, session=tx)
+        return result.matched_count == 1
 
-    id: str
-    slug: str
-    name: str
-    partner: str | None
-    status: str
-    plan: str
-    seats: int
-    created_at: Moment
+    async def free_report_place(self, *, slug: str, tx: Transaction) -> None:
+        """Count one saved report less."""
+        await self._partners.update_one({"slug": slug}, {"$inc": {"saved_reports": -1}}, session=tx)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A termination that began with ``version`` of a partner; ``customers`` is None until it was answered."""
+
+    partner: str
     version: int
+    customers: int | None = None
 
 
-def _customer_row(state: CustomerState) -> Document:
-    row = state.model_dump()
-    return {"_id": row.pop("id"), **row}
-
-
-CUSTOMERS = ProjectionSpec(
-    name="customers",
-    owner="tenant",
-    snapshot="tenants",
-    consumer="partner-tenants",
-    contract=CustomerState,
-    row=_customer_row,
-    order_by="slug",
-    # Both keys of the count, so that it reads the index and no document; and the order of the owner's snapshot.
-    indexes=[Index([("partner", 1), ("status", 1)]), Index([("slug", 1)])],
-)
-
-
-class CustomerRepository:
-    """The projection ``customers``: the newest state of every tenant that an event has told of."""
+class AttemptRepository:
+    """The collection ``terminations``: how each attempt to terminate a partner came out."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, CUSTOMERS)
+        self._attempts = mongo.db["terminations"]
 
-    async def apply(self, customer: CustomerState, tx: Transaction) -> None:
-        """Store ``customer`` unless this version or a later one is there: events come twice and out of order."""
-        await self.generations.apply(customer, tx)
+    async def open(self, attempt: Attempt, tx: Transaction) -> None:
+        """Record that a termination began."""
+        await self._attempts.insert_one({"_id": _key(attempt.partner, attempt.version), "customers": None}, session=tx)
 
-    async def count_by_partner(self, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
-        """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
-        pipeline: list[Document] = [
-            {"$match": {"partner": {"$in": list(partners)}, "status": {"$ne": "deleted"}}},
-            {"$group": {"_id": "$partner", "n": {"$sum": 1}}},
-        ]
-        customers = await self.generations.current(tx)
-        return {row["_id"]: row["n"] async for row in await customers.aggregate(pipeline, session=tx)}
+    async def close(self, attempt: Attempt, tx: Transaction) -> None:
+        """Record the outcome."""
+        key = _key(attempt.partner, attempt.version)
+        await self._attempts.update_one({"_id": key}, {"$set": {"customers": attempt.customers}}, session=tx)
+
+    async def find(self, *, partner: str, version: int) -> Attempt | None:
+        """Return the attempt that began with ``version``."""
+        row = await self._attempts.find_one({"_id": _key(partner, version)})
+        return None if row is None else Attempt(partner, version, row["customers"])
+
+
+def _key(partner: str, version: int) -> Document:
+    return {"partner": partner, "version": version}
 
 
 def _within(scope: Scope) -> Document:

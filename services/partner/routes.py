@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -14,9 +14,12 @@ from services.partner.schemas import (
     CreatePartner,
     PartnerList,
     PartnerView,
+    SuspendPartner,
+    TerminatePartner,
     view_of,
 )
 from services.partner.service import PartnerService
+from services.partner.terminations import Ending, Terminations
 from shared.app import Claimed, answer, send
 from shared.bodies import StrictRoute
 from shared.contracts.partner import PartnerStatus
@@ -25,6 +28,7 @@ from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import from_services
 from shared.projections.snapshots import SnapshotView
+from shared.schemas import ProblemView
 
 router = APIRouter(prefix="/api", tags=["partners"], route_class=StrictRoute)
 internal = APIRouter(prefix="/internal", include_in_schema=False, route_class=StrictRoute)
@@ -35,7 +39,13 @@ async def _service(request: Request) -> PartnerService:
     return service
 
 
+async def _terminations(request: Request) -> Terminations:
+    terminations: Terminations = request.app.state.deps.terminations
+    return terminations
+
+
 Partners = Annotated[PartnerService, Depends(_service)]
+Ends = Annotated[Terminations, Depends(_terminations)]
 
 
 def _created(seen: Overview) -> Answer:
@@ -45,6 +55,19 @@ def _created(seen: Overview) -> Answer:
 
 def _current(seen: Overview) -> Answer:
     return answer(view_of(seen), version=seen.partner.version)
+
+
+def _ended(ending: Ending) -> Answer:
+    reply = answer(view_of(ending.seen), 200 if ending.over else 202, version=ending.seen.partner.version)
+    if ending.replayed:
+        reply.headers["idempotency-replayed"] = "true"
+    return reply
+
+
+_ENDINGS: dict[int | str, dict[str, Any]] = {
+    202: {"description": "The tenant service has not answered yet", "model": PartnerView},
+    409: {"description": "The partner has customers", "model": ProblemView},
+}
 
 
 @router.post("/partners", status_code=201, response_model=PartnerView)
@@ -82,6 +105,37 @@ async def change_partner(
 ) -> Response:
     """Change a partner: name, domain, contact, and margins from today on."""
     return send(_current(await partners.change(caller, slug, body.to_command(), expected)))
+
+
+@router.post("/partners/{slug}/suspend", response_model=PartnerView)
+async def suspend_partner(
+    slug: str, body: SuspendPartner, caller: Writer, partners: Partners, expected: ExpectedVersion, claim: Claimed
+) -> Response:
+    """Let a partner take no new customers."""
+    claim = claim.answering(_current)
+    return send(_current(await partners.suspend(caller, slug, body.reason, expected, claim)))
+
+
+@router.post("/partners/{slug}/resume", response_model=PartnerView)
+async def resume_partner(
+    slug: str, caller: Writer, partners: Partners, expected: ExpectedVersion, claim: Claimed
+) -> Response:
+    """Let a suspended partner take customers again."""
+    return send(_current(await partners.resume(caller, slug, expected, claim.answering(_current))))
+
+
+@router.post("/partners/{slug}/terminate", response_model=PartnerView, responses=_ENDINGS)
+async def terminate_partner(
+    slug: str,
+    body: TerminatePartner,
+    caller: Writer,
+    terminations: Ends,
+    expected: ExpectedVersion,
+    claim: Claimed,
+) -> Response:
+    """End a partner that has no customers, or whose customers pass to another one."""
+    claim = claim.answering(_current)
+    return send(_ended(await terminations.terminate(caller, slug, body.transfer_to, expected, claim)))
 
 
 @internal.get("/snapshots/partners", dependencies=[Depends(from_services("tenant", "billing"))])

@@ -19,9 +19,9 @@ from services.partner.models import (
     new_contract,
 )
 from services.partner.service import NewPartner
-from shared.contracts.partner import ContactState, MarginState, PartnerStatus
+from shared.contracts.partner import ContactState, MarginState, PartnerStatus, TerminationState
 from shared.domains import parse_domain
-from shared.schemas import Email, Input, Text, Timestamp, View
+from shared.schemas import Email, Input, Prose, Text, Timestamp, View
 from shared.slugs import parse_slug
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -141,6 +141,18 @@ class ChangePartner(Input):
         )
 
 
+class SuspendPartner(Input):
+    """Why a partner takes no new customers."""
+
+    reason: Prose
+
+
+class TerminatePartner(Input):
+    """``transferTo``: the partner that takes over all customers; without it there must be none."""
+
+    transfer_to: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
 class ContactView(View):
     name: str | None
     email: str | None
@@ -158,6 +170,14 @@ class ContractView(View):
     margins: list[MarginView]
 
 
+class TerminationView(View):
+    """How the end of a partner stands."""
+
+    requested_at: Timestamp
+    transfer_to: str | None
+    terminated_at: Timestamp | None
+
+
 class PartnerView(View):
     """A partner; ``customerCount`` is as of now and moves without a new version."""
 
@@ -168,6 +188,8 @@ class PartnerView(View):
     contact: ContactView
     contract: ContractView
     status: PartnerStatus
+    suspended_reason: str | None
+    termination: TerminationView | None
     customer_count: int
     created_at: Timestamp
     updated_at: Timestamp
@@ -192,8 +214,14 @@ def view_of(seen: Overview) -> PartnerView:
         contact=ContactView(**partner.contact.model_dump()),
         contract=ContractView.model_validate(partner.contract.model_dump()),
         status=partner.status,
+        suspended_reason=partner.suspended_reason,
+        termination=None if partner.termination is None else _termination(partner.termination),
         customer_count=seen.customers,
         created_at=partner.created_at,
         updated_at=partner.updated_at,
         version=partner.version,
     )
+
+
+def _termination(termination: TerminationState) -> TerminationView:
+    return TerminationView.model_validate(termination.model_dump(include=set(TerminationView.model_fields)))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.partner.customers.repository import CustomerRepository
 from services.partner.models import Overview, Partner, PartnerChange, changes_between, state_of
-from services.partner.repository import CustomerRepository, PartnerFilter, PartnerRepository
+from services.partner.repository import PartnerFilter, PartnerRepository
 from services.partner.scope import Scope
 from shared.actors import actor_of
 from shared.auth import Person
 from shared.clock import Clock
 from shared.contracts.envelope import Actor, Resource
-from shared.contracts.partner import ContactState, ContractState, PartnerCreated, PartnerUpdated
+from shared.contracts.partner import (
+    ContactState,
+    ContractState,
+    PartnerCreated,
+    PartnerEvent,
+    PartnerResumed,
+    PartnerSuspended,
+    PartnerUpdated,
+)
 from shared.errors import NotFound, StaleVersion
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
@@ -69,7 +79,7 @@ class PartnerService:
 
         async def body(tx: Transaction) -> Overview:
             await self._partners.insert(partner, tx)
-            await self._outbox.add(tx, PartnerCreated(**_about(actor_of(caller), None, partner)))
+            await self._outbox.add(tx, PartnerCreated.model_validate(about(actor_of(caller), None, partner)))
             return await self._seen(partner, tx)
 
         return await self._transactions.run(body, claim)
@@ -88,7 +98,7 @@ class PartnerService:
     async def page(self, caller: Person, only: PartnerFilter, limit: int, cursor: str | None) -> Page[Overview]:
         """Return a page of the partners within the caller's scope, by slug."""
         page = await self._partners.page(scope=Scope.of(caller), only=only, limit=limit, cursor=cursor)
-        counts = await self._customers.count_by_partner([partner.slug for partner in page.items])
+        counts = await self._customers.count_by_partner(partners=[partner.slug for partner in page.items])
         return Page([Overview(partner, counts.get(partner.slug, 0)) for partner in page.items], page.next)
 
     async def change(self, caller: Person, slug: str, wanted: PartnerChange, expected: int | None) -> Overview:
@@ -99,19 +109,55 @@ class PartnerService:
             Invalid: a margin that the contract cannot take.
         """
 
+        def event(before: Partner, after: Partner) -> PartnerEvent:
+            return PartnerUpdated.model_validate(about(actor_of(caller), before, after))
+
+        return await self._change(caller, slug, expected, lambda p: p.change(wanted, self._clock.now()), event)
+
+    async def suspend(
+        self, caller: Person, slug: str, reason: str, expected: int | None, claim: IdempotencyClaim
+    ) -> Overview:
+        """Let a partner take no new customers; its customers and its people notice nothing.
+
+        Raises:
+            NotFound, StaleVersion, WrongStatus
+        """
+
+        def event(before: Partner, after: Partner) -> PartnerEvent:
+            return PartnerSuspended.model_validate({**about(actor_of(caller), before, after), "reason": reason})
+
+        return await self._change(caller, slug, expected, lambda p: p.suspend(reason, self._clock.now()), event, claim)
+
+    async def resume(self, caller: Person, slug: str, expected: int | None, claim: IdempotencyClaim) -> Overview:
+        """Let a suspended partner take customers again.
+
+        Raises:
+            NotFound, StaleVersion, WrongStatus
+        """
+
+        def event(before: Partner, after: Partner) -> PartnerEvent:
+            return PartnerResumed.model_validate(about(actor_of(caller), before, after))
+
+        return await self._change(caller, slug, expected, lambda p: p.resume(self._clock.now()), event, claim)
+
+    async def _change(
+        self,
+        caller: Person,
+        slug: str,
+        expected: int | None,
+        transition: Callable[[Partner], Partner],
+        event: Callable[[Partner, Partner], PartnerEvent],
+        claim: IdempotencyClaim | None = None,
+    ) -> Overview:
         async def body(tx: Transaction) -> Overview:
-            before = await self._partners.find(scope=Scope.of(caller), slug=slug, tx=tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the partner is at version {before.version}: read it again")
-            after = before.change(wanted, self._clock.now())
+            before = require_version(await self._partners.find(scope=Scope.of(caller), slug=slug, tx=tx), expected)
+            after = transition(before)
             if after is not before:
                 await self._partners.save(before, after, tx)
-                await self._outbox.add(tx, PartnerUpdated(**_about(actor_of(caller), before, after)))
+                await self._outbox.add(tx, event(before, after))
             return await self._seen(after, tx)
 
-        return await self._transactions.run(body)
+        return await self._transactions.run(body, claim)
 
     async def snapshot(self, limit: int, cursor: str | None) -> Page[Partner]:
         """Return a page of all partners, by slug, for other services' projections.
@@ -121,11 +167,25 @@ class PartnerService:
         return await self._partners.page_across_partners(limit=limit, cursor=cursor)
 
     async def _seen(self, partner: Partner, tx: Transaction | None = None) -> Overview:
-        counts = await self._customers.count_by_partner([partner.slug], tx)
+        counts = await self._customers.count_by_partner(partners=[partner.slug], tx=tx)
         return Overview(partner, counts.get(partner.slug, 0))
 
 
-def _about(actor: Actor, before: Partner | None, after: Partner) -> dict[str, object]:
+def require_version(partner: Partner | None, expected: int | None) -> Partner:
+    """Return the partner that was found, at the version that the caller read.
+
+    Raises:
+        NotFound, StaleVersion
+    """
+    if partner is None:
+        raise NotFound
+    if expected is not None and expected != partner.version:
+        raise StaleVersion(f"the partner is at version {partner.version}: read it again")
+    return partner
+
+
+def about(actor: Actor, before: Partner | None, after: Partner) -> dict[str, object]:
+    """Return the members that all events of a partner's life share."""
     return {
         "actor": actor,
         "resource": Resource(type="partner", id=after.slug, name=after.name, partner_slug=after.slug),

@@ -15,3 +15,6 @@ class PartnerSettings(ProjectingSettings):
 
     port: Port = Field(8082, description="TCP port to listen on.")
     mongo_database: str = Field("partner", description="Database that this service owns.")
+    termination_wait_seconds: float = Field(
+        5.0, ge=0, le=10, description="How long a request to terminate a partner waits for the tenant service's answer."
+    )

@@ -2,7 +2,7 @@
 
     AuthentikError            whatever went wrong; for a caller of ours that is a 503
     ├── AuthentikAway         no answer in time, a 5xx, or an answer that is none of Authentik's
-    ├── AuthentikBusy         429; ``retry_after`` says when
+    ├── AuthentikBusy         429; ``retry_after`` says when; nobody here calls before
     ├── AuthentikDenied       403: the token is bad or may not do this (Authentik has no 401)
     ├── AuthentikMissing      404: the object of the call is gone
     └── AuthentikRejected     400: ``fields`` maps each field to its complaints; duplicates are among them
@@ -13,6 +13,7 @@ callers look up before they create. Source: schema 2026.8.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from services.tenant.patience import Patience
 from shared.errors import Unavailable
 from shared.http_client import HttpClient, RemoteUnavailable
 
@@ -109,6 +111,7 @@ class Authentik:
             f"{base_url.rstrip('/')}/api/v3/", deadline=deadline, headers=headers, transport=transport
         )
         self._group_ids: dict[str, str] = {}
+        self._patience = Patience()
 
     async def close(self) -> None:
         await self._http.close()
@@ -141,9 +144,32 @@ class Authentik:
         }
         return account_from(await self.call("POST", "core/users/", json=body))
 
+    async def remove_account(self, pk: int) -> None:
+        """Delete a user with sessions and tokens; one that is gone is gone."""
+        await self._remove(f"core/users/{pk}/")
+
+    async def remove_token(self, identifier: str) -> None:
+        """Delete a token; one that is gone is gone."""
+        await self._remove(f"core/tokens/{identifier}/")
+
+    async def remove_group(self, pk: str) -> None:
+        """Delete a group; its members stay. One that is gone is gone."""
+        await self._remove(f"core/groups/{pk}/")
+
+    async def _remove(self, path: str) -> None:
+        with contextlib.suppress(AuthentikMissing):
+            await self.call("DELETE", path)
+
     async def set_active(self, pk: int, *, active: bool) -> None:
         """Enable or disable an account; disabling ends its sessions."""
         await self.call("PATCH", f"core/users/{pk}/", json={"is_active": active})
+
+    async def delete_account(self, pk: int) -> None:
+        """Delete an account; one that is gone already is no error."""
+        try:
+            await self.call("DELETE", f"core/users/{pk}/")
+        except AuthentikMissing:
+            return
 
     async def recovery_link(self, pk: int) -> str | None:
         """Return a link with which the user chooses a password, or None if there is no recovery flow."""
@@ -200,13 +226,21 @@ class Authentik:
                 raise
             return made_meanwhile
 
-    async def rows(self, path: str, only: dict[str, str]) -> list[Any]:
-        """Return all rows of a list, page after page."""
+    async def rows(self, path: str, only: dict[str, str], *, pages: int = MAX_PAGES) -> list[Any]:
+        """Return all rows of a list, page after page; ``pages`` bounds a list that does not end.
+
+        A page past the end is 404: while it is read, a list may become shorter.
+        """
         found: list[Any] = []
         page = 1
-        for _ in range(MAX_PAGES):
+        for _ in range(pages):
             query = {**only, "page": str(page), "page_size": str(PAGE_SIZE)}
-            answer = await self.call("GET", path, params=query)
+            try:
+                answer = await self.call("GET", path, params=query)
+            except AuthentikMissing:
+                if page == 1:
+                    raise
+                return found
             try:
                 found += answer["results"]
                 page = answer["pagination"]["next"]
@@ -214,7 +248,7 @@ class Authentik:
                 raise AuthentikAway("its answer is no page") from error
             if not page:
                 return found
-        raise AuthentikAway(f"more than {MAX_PAGES} pages match an exact filter")
+        raise AuthentikAway(f"more than {pages} pages match an exact filter")
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """Return the JSON of an answer to a call below ``/api/v3/``, or None if it has no body.
@@ -222,13 +256,18 @@ class Authentik:
         Raises:
             AuthentikError: one of its kinds.
         """
+        if (left := self._patience.left()) > 0:
+            raise AuthentikBusy("it asked for patience", retry_after=left)
         try:
             answer = await self._http.request(method, path, **more)
         except RemoteUnavailable as error:
             raise AuthentikAway(error.detail) from error
         if answer.is_success:
             return _json(answer) if answer.content else None
-        raise _error_of(answer)
+        refusal = _error_of(answer)
+        if isinstance(refusal, AuthentikBusy):
+            self._patience.asked(refusal.retry_after)
+        raise refusal
 
 
 def _json(answer: httpx.Response) -> Any:

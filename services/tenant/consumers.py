@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from services.tenant.repository import PartnerProjection, PriceProjection
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
+from services.tenant.terminations import PartnerEnds
 from shared.contracts.billing import PriceState
 from shared.contracts.envelope import CloudEvent
-from shared.contracts.partner import PartnerState
+from shared.contracts.partner import PartnerState, PartnerTerminationStarted
 from shared.mongo import Transaction
 
 PARTNERS = "tenant-partners"
@@ -13,15 +14,20 @@ PRICES = "tenant-prices"
 
 
 class PartnerEvents:
-    """Keeps the projection of partners."""
+    """Keeps the projection of partners, and answers a partner's end from the tenants of that moment."""
 
-    def __init__(self, partners: PartnerProjection) -> None:
+    def __init__(self, partners: PartnerProjection, ends: PartnerEnds) -> None:
         self._partners = partners
+        self._ends = ends
 
     async def handle(self, event: CloudEvent, tx: Transaction) -> None:
-        """Apply one ``partner.*`` event; one without a state (a denial) says nothing about a partner."""
-        if "state" in event.data:
-            await self._partners.apply(PartnerState.model_validate(event.data["state"]), tx)
+        """Apply one ``partner.*`` event; a denial and a saved report say nothing about a partner."""
+        if "state" not in event.data or not event.subject.startswith("partners/"):
+            return
+        state = PartnerState.model_validate(event.data["state"])
+        await self._partners.apply(state, tx)
+        if event.type == PartnerTerminationStarted.type:
+            await self._ends.begin(state, tx)
 
 
 class PriceEvents:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
+from services.tenant.completion import Completion
 from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
+from services.tenant.deletions import Deletions
+from services.tenant.examples import OPERATIONS
+from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
+from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.repository import INDEXES as ERASURE_INDEXES
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
 from services.tenant.people.resends import Resends
@@ -18,22 +25,45 @@ from services.tenant.people.routes import internal
 from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
-from services.tenant.people.wiring import wire_people
-from services.tenant.provisioning.repository import INDEXES as PROVISIONING_INDEXES
-from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.people.wiring import People, wire_people
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
+from services.tenant.provisioning.certificates.routes import router as certificate_router
+from services.tenant.provisioning.certificates.service import Certificates
+from services.tenant.provisioning.drift.routes import router as drift_router
+from services.tenant.provisioning.drift.service import DriftService
+from services.tenant.provisioning.repository import ProvisioningRepository
+from services.tenant.provisioning.wiring import INDEXES as PROVISIONING_INDEXES
+from services.tenant.provisioning.wiring import Provisioning, wire_provisioning
+from services.tenant.repository import INDEXES, PartnerMoves, TenantRepository
 from services.tenant.routes import router
-from services.tenant.service import Projections, TenantService
+from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
 from services.tenant.snapshots import Snapshots
 from services.tenant.snapshots import router as snapshots
+from services.tenant.terminations import Mover, PartnerBooks, PartnerEnds
+from services.tenant.transfers.repository import INDEXES as TRANSFER_INDEXES
+from services.tenant.transfers.routes import router as transfers_router
+from services.tenant.transfers.service import Transfers
+from services.tenant.usage.repository import INDEXES as USAGE_INDEXES
+from services.tenant.usage.repository import UsageRepository
+from services.tenant.wiring import Lifecycle, wire_lifecycle
 from shared.app import Platform, Task, create_app, serve
-from shared.inbox import EventConsumer
+from shared.inbox import EventConsumer, Handler
+from shared.mongo import Mongo
 from shared.projections import commands
 from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "tenant"
+ALL_INDEXES = {
+    **INDEXES,
+    **TRANSFER_INDEXES,
+    **PEOPLE_INDEXES,
+    **TASK_INDEXES,
+    **ERASURE_INDEXES,
+    **PROVISIONING_INDEXES,
+    **USAGE_INDEXES,
+}
 
 
 @dataclass(frozen=True)
@@ -41,58 +71,84 @@ class Deps:
     """What the routes of this service call."""
 
     tenants: TenantService
+    deletions: Deletions
+    ownership: Ownership
+    transfers: Transfers
     directory: Directory
     people: PeopleService
     invites: Invites
     resends: Resends
     roles: Roles
+    erasures: Erasures
+    drift: DriftService
+    certificates: Certificates
     snapshots: Snapshots
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
     """Wire the service; connects to nothing yet."""
     platform = platform or Platform.build(NAME, settings)
-    transactions, outbox, clock = platform.mongo.transactions, platform.outbox, platform.clock
     tenants, partners = TenantRepository(platform.mongo), PartnerProjection(platform.mongo)
-    events = PartnerEvents(partners)
-    consumer = EventConsumer(platform.bus, PARTNERS, platform.mongo, events.handle, clock)
     prices = PriceProjection(platform.mongo)
-    catalog = EventConsumer(platform.bus, PRICES, platform.mongo, PriceEvents(prices).handle, clock)
     authentik = _authentik(settings)
-    people = wire_people(platform, tenants, partners, authentik)
-    provisioning = wire_provisioning(platform, settings, tenants, authentik)
-    deps = Deps(
-        tenants=TenantService(
-            tenants, Projections(partners, prices), provisioning.intents, transactions, outbox, clock
-        ),
+    people = wire_people(platform, tenants, partners, authentik, timedelta(days=settings.invite_days))
+    provisioning = wire_provisioning(platform, settings, tenants, authentik, people.departures)
+    lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
+    books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
+    ends = PartnerEnds(books, provisioning.intents, platform.mongo.transactions, platform.outbox, platform.clock)
+    return create_app(
+        platform,
+        _deps(lifecycle, people, provisioning, _snapshots(platform.mongo, tenants)),
+        [router, transfers_router, drift_router, certificate_router, people_router, internal, snapshots],
+        indexes=ALL_INDEXES,
+        tasks=[
+            *_listening(platform, PartnerEvents(partners, ends), PriceEvents(prices)),
+            Mover(ends, platform.lease("partner-moves")).run,
+            lifecycle.expiry.run,
+            *people.workers,
+            provisioning.worker.run,
+            Completion(tenants).run,
+        ],
+        operations=OPERATIONS,
+        closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
+        keeper=_keeper(platform, settings, partners, prices),
+    )
+
+
+def _deps(lifecycle: Lifecycle, people: People, provisioning: Provisioning, snapshots: Snapshots) -> Deps:
+    return Deps(
+        tenants=lifecycle.tenants,
+        deletions=lifecycle.deletions,
+        ownership=lifecycle.ownership,
+        transfers=lifecycle.transfers,
         directory=people.directory,
         people=people.people,
         invites=people.invites,
         resends=people.resends,
         roles=people.roles,
-        snapshots=Snapshots(tenants),
+        erasures=people.erasures,
+        drift=provisioning.drift,
+        certificates=provisioning.certificates,
+        snapshots=snapshots,
     )
 
-    tasks: list[Task] = [consumer.run, catalog.run]
-    if people.worker is not None:
-        tasks.append(people.worker.run)
-    if provisioning.worker is not None:
-        tasks.append(provisioning.worker.run)
-    return create_app(
-        platform,
-        deps,
-        [router, people_router, internal, snapshots],
-        indexes={**INDEXES, **PEOPLE_INDEXES, **TASK_INDEXES, **PROVISIONING_INDEXES},
-        tasks=tasks,
-        closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
-        keeper=_keeper(platform, settings, partners, prices),
-    )
+
+def _snapshots(mongo: Mongo, tenants: TenantRepository) -> Snapshots:
+    return Snapshots(tenants, UsageRepository(mongo), ProvisioningRepository(mongo))
 
 
 def _keeper(
     platform: Platform, settings: TenantSettings, partners: PartnerProjection, prices: PriceProjection
 ) -> Keeper:
     return Keeper(platform, settings, [partners.generations, prices.generations])
+
+
+def _listening(platform: Platform, partners: PartnerEvents, prices: PriceEvents) -> list[Task]:
+    heard: dict[str, Handler] = {PARTNERS: partners.handle, PRICES: prices.handle}
+    return [
+        EventConsumer(platform.bus, consumer, platform.mongo, handler, platform.clock).run
+        for consumer, handler in heard.items()
+    ]
 
 
 def _authentik(settings: TenantSettings) -> Authentik | None:

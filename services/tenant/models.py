@@ -43,6 +43,14 @@ class WrongStatus(Conflict):
     code, title = "wrong_status", "The tenant's status does not allow this"
 
 
+class SlugTooSimilar(Conflict):
+    code, title = "slug_too_similar", "The slug looks like that of another tenant"
+
+
+class SeatsInUse(Conflict):
+    code, title = "seats_in_use", "More seats are taken than would be left"
+
+
 class RestoreTooLate(Conflict):
     code, title = "restore_too_late", "The erasure of the tenant has begun"
 
@@ -167,6 +175,19 @@ class Tenant:
             suspended_reason=None,
             deletion=self.deletion.model_copy(update={"erased_at": at}),
         )
+
+    def require_existing(self) -> None:
+        """Return while something of the tenant may exist in an integration.
+
+        Raises:
+            WrongStatus: it is deleted.
+        """
+        if self.status == "deleted":
+            raise WrongStatus("the tenant is deleted: nothing of it is left to compare")
+
+    def overdue(self, at: datetime) -> bool:
+        """Whether the tenant has waited for a partner longer than it should."""
+        return self.partner is None and self.detached_until is not None and self.detached_until <= at
 
     def attach(self, partner: str, at: datetime) -> Tenant:
         """Give a tenant without a partner to one; to its own partner changes nothing.

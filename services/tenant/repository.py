@@ -4,43 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
-from services.tenant.models import DomainTaken, NoPriceForPlan, PartnerNotActive, SlugTaken, Tenant
+from services.tenant.counts.repository import StatusCounts
+from services.tenant.lists import LIST_INDEXES, PREFIXES_IN_MONGODB, Choice, Walk, walks
+from services.tenant.models import DomainTaken, SlugTaken, SlugTooSimilar, Tenant
 from services.tenant.scope import Scope
-from shared.contracts.billing import PriceState
-from shared.contracts.partner import PartnerState
 from shared.contracts.tenant import BillingContact, DeletionState, DomainState, OwnershipState, TenantStatus
 from shared.errors import FieldError, StaleVersion
-from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
+from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
-from shared.projections.generations import Generations
-from shared.projections.models import ProjectionSpec
-from shared.search import words_of
+from shared.search import prefixes_of, words_of
+from shared.slugs import skeleton_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
     "tenants": [
         Index([("slug", 1)], {"unique": True}),
+        # Partial, because tenants from before the rule may look alike and keep their slugs.
+        Index([("skeleton", 1)], {"unique": True, "partialFilterExpression": {"skeleton": {"$exists": True}}}),
         # Sparse, because a tenant without domains must not collide with another.
         Index([("domains.name", 1)], {"unique": True, "sparse": True}),
         Index([("partner", 1), ("slug", 1)]),
-        Index([("status", 1), ("slug", 1)]),
-        Index([("plan", 1), ("slug", 1)]),
-        Index([("words", 1), ("slug", 1)]),
+        *LIST_INDEXES,
+        # What waits for its erasure is few of many.
+        Index([("deletion.erase_after", 1)], {"partialFilterExpression": {"status": "deleting"}}),
     ],
 }
 
 
+_WITHOUT_SEARCH = {"words": 0, "prefixes": 0}
+
+
 @dataclass(frozen=True, slots=True)
 class TenantFilter:
-    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug."""
+    """What a list may be narrowed to; None does not narrow. ``q`` is a prefix of any word of name or slug.
+
+    Attributes:
+        detached: without a partner, or with one.
+    """
 
     status: str | None = None
     plan: str | None = None
     partner: str | None = None
     q: str | None = None
+    detached: bool | None = None
 
-    def as_query(self) -> dict[str, str]:
+    def as_query(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
 
@@ -49,44 +59,110 @@ class TenantRepository:
 
     def __init__(self, mongo: Mongo) -> None:
         self._tenants = mongo.db["tenants"]
+        self._counts = StatusCounts(mongo)
 
     async def find(self, *, scope: Scope, slug: str, tx: Transaction | None = None) -> Tenant | None:
         """Return the tenant if it exists within ``scope``."""
         row = await self._tenants.find_one({"$and": [{"slug": slug}, _within(scope)]}, session=tx)
         return None if row is None else _from(row)
 
+    async def is_customer(self, *, partner: str, slug: str, tx: Transaction) -> bool:
+        """Tell whether a tenant is this partner's; costs the same for another's tenant and for none.
+
+        The index holds both members of the query, so neither a foreign tenant nor a missing one is fetched.
+        """
+        query = {"partner": partner, "slug": slug}
+        found = await self._tenants.find_one(query, {"_id": 1}, session=tx, hint=[("partner", 1), ("slug", 1)])
+        return found is not None
+
     async def page(self, *, scope: Scope, only: TenantFilter, limit: int, cursor: str | None = None) -> Page[Tenant]:
         """Return tenants within ``scope`` by slug."""
         query = only.as_query()
         after = decode_cursor(cursor, query, (str,))
-        conditions = [_within(scope), *_conditions(only)]
-        if after is not None:
-            conditions.append({"slug": {"$gt": after[0]}})
-        found = self._tenants.find({"$and": conditions}, {"words": 0}).sort("slug", 1)
-        rows = await found.limit(limit + 1).to_list()
+        rows: list[Document] = []
+        for choice in walks(scope, query, None if after is None else after[0]):
+            rows += await (self._race(choice, limit + 1) if len(choice) > 1 else self._walk(choice[0], limit + 1))
+        rows = sorted({row["slug"]: row for row in rows}.values(), key=_slug)
         more = encode_cursor([rows[limit - 1]["slug"]], query) if len(rows) > limit else None
         return Page([_from(row) for row in rows[:limit]], more)
+
+    async def _walk(self, walk: Walk, limit: int) -> list[Document]:
+        """Return the first rows of a walk, by slug."""
+        found = self._tenants.find(walk.query, _WITHOUT_SEARCH).hint(walk.index).sort("slug", 1)
+        return await found.limit(limit).to_list()
+
+    async def _race(self, choice: Choice, limit: int) -> list[Document]:
+        """Return the first rows, by slug, along whichever walk finds them first.
+
+        All go the same few steps, then ten times as many, until one has found enough or has ended: so the cost is a
+        small multiple of what the best of them would have cost alone, whatever is frequent and whatever goes together.
+        """
+        steps = 4 * limit
+        while True:
+            for walk in choice:
+                seen, rows = await self._walk_a_while(walk, steps, limit)
+                if len(rows) == limit or seen < steps:
+                    return rows
+            steps *= 10
+
+    async def _walk_a_while(self, walk: Walk, steps: int, limit: int) -> tuple[int, list[Document]]:
+        """Look at no more than ``steps`` rows; return how many there were, and the first that fit."""
+        fitting: list[Document] = [{"$match": walk.rest}, {"$limit": limit}, {"$unset": [*_WITHOUT_SEARCH]}]
+        pipeline: list[Document] = [
+            {"$match": walk.keys},
+            {"$sort": {"slug": 1}},
+            {"$limit": steps},
+            {"$facet": {"rows": fitting, "seen": [{"$count": "rows"}]}},
+        ]
+        found = await self._tenants.aggregate(pipeline, hint=dict(walk.index))
+        (both,) = await found.to_list()
+        return both["seen"][0]["rows"] if both["seen"] else 0, both["rows"]
 
     async def statuses_across_tenants(self, slugs: Collection[str]) -> dict[str, TenantStatus]:
         """Return the status of each of these tenants that exists."""
         rows = self._tenants.find({"slug": {"$in": list(slugs)}}, {"slug": 1, "status": 1})
         return {row["slug"]: row["status"] async for row in rows}
 
+    async def ending_across_tenants(self, slugs: Collection[str]) -> set[str]:
+        """Return those of these tenants of which nothing will be left: being erased, deleted, or unheard of."""
+        stays = {"slug": {"$in": list(slugs)}, "status": {"$ne": "deleted"}, "deletion.erasing_since": None}
+        return set(slugs) - {row["slug"] async for row in self._tenants.find(stays, {"slug": 1})}
+
+    async def due_for_erasure_across_tenants(self, now: datetime, limit: int) -> list[str]:
+        """Return slugs of tenants whose time to be restored is over, the longest over first."""
+        due = {"status": "deleting", "deletion.erase_after": {"$lte": now}, "deletion.erasing_since": None}
+        found = self._tenants.find(due, {"slug": 1}).sort("deletion.erase_after", 1).limit(limit)
+        return [row["slug"] async for row in found]
+
     async def count_by_status(self, *, scope: Scope) -> dict[str, int]:
         """Return how many tenants within ``scope`` have each status."""
-        pipeline = [{"$match": _within(scope)}, {"$group": {"_id": "$status", "n": {"$sum": 1}}}]
-        return {row["_id"]: row["n"] async for row in await self._tenants.aggregate(pipeline)}
+        return await self._counts.within(scope)
+
+    async def complete(self) -> None:
+        """Give tenants from before beginnings of words were stored theirs; safe to repeat and to break off."""
+        await self._tenants.update_many({"prefixes": {"$exists": False}}, [{"$set": {"prefixes": PREFIXES_IN_MONGODB}}])
+
+    async def count_owned(self, *, partner: str, tx: Transaction) -> int:
+        """Return how many tenants a partner owns that are not deleted; those that are being deleted count."""
+        return await self._tenants.count_documents(_owned_by(partner), session=tx)
+
+    async def some_owned(self, *, partner: str, limit: int, tx: Transaction) -> list[Tenant]:
+        """Return the first tenants, by slug, of a partner that are not deleted."""
+        rows = self._tenants.find(_owned_by(partner), session=tx).sort("slug", 1).limit(limit)
+        return [_from(row) async for row in rows]
 
     async def insert(self, tenant: Tenant, tx: Transaction) -> None:
         """Store a new tenant.
 
         Raises:
-            SlugTaken, DomainTaken: the unique index says so, whatever was read before.
+            SlugTaken, SlugTooSimilar, DomainTaken: the unique index says so, whatever was read before.
         """
+        row = {"_id": tenant.id, **_document(tenant), "skeleton": skeleton_of(tenant.slug)}
         try:
-            await self._tenants.insert_one({"_id": tenant.id, **_document(tenant)}, session=tx)
+            await self._tenants.insert_one(row, session=tx)
         except DuplicateKey as error:
             raise _taken(error) from error
+        await self._counts.moved(None, tenant, tx)
 
     async def save(self, before: Tenant, after: Tenant, tx: Transaction) -> None:
         """Replace ``before`` by ``after``.
@@ -104,105 +180,56 @@ class TenantRepository:
             raise _taken(error) from error
         if result.matched_count == 0:
             raise StaleVersion("read the tenant again and repeat the change")
+        await self._counts.moved(before, after, tx)
 
 
-def _partner_row(state: PartnerState) -> Document:
-    return {
-        "_id": state.slug,
-        "slug": state.slug,
-        "name": state.name,
-        "status": state.status,
-        "version": state.version,
-    }
+@dataclass(frozen=True, slots=True)
+class PartnerMove:
+    """An operator's wish that a partner's tenants pass to another one, because the partner of this version ends."""
+
+    partner: str
+    version: int
+    to: str
 
 
-def _price_row(state: PriceState) -> Document:
-    return {
-        "_id": state.id,
-        "plan": state.plan,
-        "cycle": state.cycle,
-        "currencies": sorted(state.amounts),
-        "archived": state.archived,
-        "version": state.version,
-    }
-
-
-PARTNERS = ProjectionSpec(
-    name="partners",
-    owner="partner",
-    snapshot="partners",
-    consumer="tenant-partners",
-    contract=PartnerState,
-    row=_partner_row,
-)
-PRICES = ProjectionSpec(
-    name="prices",
-    owner="billing",
-    snapshot="prices",
-    consumer="tenant-prices",
-    contract=PriceState,
-    row=_price_row,
-    indexes=[Index([("plan", 1), ("cycle", 1)])],
-)
-
-
-class PartnerProjection:
-    """The projection ``partners``, from ``partner.*`` events."""
+class PartnerMoves:
+    """What is left to move: the collection ``partner_moves``, one row per partner that ends."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, PARTNERS)
+        self._moves = mongo.db["partner_moves"]
 
-    async def apply(self, state: PartnerState, tx: Transaction) -> None:
-        """Take over a partner's state, unless a newer version is known."""
-        await self.generations.apply(state, tx)
+    async def open(self, move: PartnerMove, tx: Transaction) -> None:
+        """Record a move; a newer one of the same partner takes the place of an older one."""
+        row = {"version": move.version, "to": move.to}
+        await self._moves.replace_one({"_id": move.partner}, row, upsert=True, session=tx)
 
-    async def require_active(self, slug: str, tx: Transaction) -> None:
-        """Bind ``tx`` to the partner being active: a termination that is learned meanwhile conflicts with it.
+    async def first(self) -> PartnerMove | None:
+        """Return a move that is not finished."""
+        row = await self._moves.find_one({}, sort=[("_id", 1)])
+        return None if row is None else PartnerMove(row["_id"], row["version"], row["to"])
 
-        Raises:
-            PartnerNotActive: it is not, or nothing is known of it.
-        """
-        # In the generation that is current for this transaction: whoever applies a termination writes it, too,
-        # because a generation is written for longer than a transaction may last after it was the current one.
-        partners = await self.generations.current(tx)
-        active = {"_id": slug, "status": "active"}
-        result = await partners.update_one(active, {"$inc": {"tenants_made": 1}}, session=tx)
-        if result.matched_count == 0:
-            raise PartnerNotActive(f"the partner {slug!r} is not active")
+    async def still_open(self, move: PartnerMove, tx: Transaction) -> bool:
+        """Tell whether nobody has finished ``move`` meanwhile."""
+        return await self._moves.find_one({"_id": move.partner, "version": move.version}, session=tx) is not None
 
-    async def find(self, slug: str) -> dict[str, str] | None:
-        """Return ``{slug, name, status}`` of a partner."""
-        partners = await self.generations.current()
-        return await partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
+    async def close(self, move: PartnerMove, tx: Transaction) -> None:
+        """Record that ``move`` has been answered."""
+        await self._moves.delete_one({"_id": move.partner, "version": move.version}, session=tx)
 
 
-class PriceProjection:
-    """The projection ``prices``, from ``price.*`` events."""
-
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, PRICES)
-
-    async def apply(self, state: PriceState, tx: Transaction) -> None:
-        """Take over a price's state, unless a newer version is known."""
-        await self.generations.apply(state, tx)
-
-    async def require(self, plan: str, cycle: str, currency: str, tx: Transaction) -> None:
-        """Refuse what the catalog does not sell.
-
-        Raises:
-            NoPriceForPlan: no price that is not archived for plan and cycle, or none in this currency.
-        """
-        prices = await self.generations.current(tx)
-        sold = {"plan": plan, "cycle": cycle, "currencies": currency, "archived": False}
-        if await prices.find_one(sold, {"_id": 1}, session=tx) is None:
-            message = f"the catalog has no price for {plan!r} per {cycle} in {currency}: choose from GET /api/prices"
-            raise NoPriceForPlan(message, errors=[FieldError("plan", "no_price_for_plan", message)])
-
-
-def _taken(error: DuplicateKey) -> SlugTaken | DomainTaken:
-    if "domains.name" in (error.details or {}).get("keyPattern", {}):
-        return DomainTaken("give a domain that no tenant uses")
+def _taken(error: DuplicateKey) -> SlugTaken | SlugTooSimilar | DomainTaken:
+    violated = (error.details or {}).get("keyValue", {})
+    if "domains.name" in violated:
+        message = f"{violated['domains.name']} belongs to another tenant: give a domain that no tenant uses"
+        return DomainTaken(message, errors=[FieldError("domains", "domain_taken", message)])
+    if "skeleton" in violated:
+        message = "it could be taken for the slug of another tenant: choose one that looks different"
+        return SlugTooSimilar(message, errors=[FieldError("slug", "slug_too_similar", message)])
     return SlugTaken("choose another slug; slugs are never used twice")
+
+
+def _owned_by(partner: str) -> Document:
+    return {"partner": partner, "status": {"$ne": "deleted"}}
 
 
 def _within(scope: Scope) -> Document:
@@ -216,13 +243,9 @@ def _within(scope: Scope) -> Document:
     return {"$or": alternatives} if len(alternatives) > 1 else alternatives[0]
 
 
-def _conditions(only: TenantFilter) -> list[Document]:
-    exact: list[Document] = [
-        {name: value} for name, value in only.as_query().items() if name in {"status", "plan", "partner"}
-    ]
-    if only.q:
-        exact += [{"words": starts_with(word)} for word in words_of(only.q)] or [{"slug": None}]
-    return exact
+def _slug(row: Document) -> str:
+    slug: str = row["slug"]
+    return slug
 
 
 _NESTED = frozenset({"domains", "billing", "ownership", "deletion"})
@@ -236,6 +259,7 @@ def _document(tenant: Tenant) -> Document:
     document["ownership"] = [past.model_dump() for past in tenant.ownership]
     document["deletion"] = None if tenant.deletion is None else tenant.deletion.model_dump()
     document["words"] = words_of(tenant.name, tenant.slug)
+    document["prefixes"] = prefixes_of(tenant.name, tenant.slug)
     return document
 
 

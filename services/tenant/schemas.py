@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from services.tenant.models import MAX_DOMAINS, MAX_SEATS, one_primary
 from services.tenant.provisioning.models import Condition
-from services.tenant.service import NewTenant, Seen, is_plain_member
+from services.tenant.records import Seen
+from services.tenant.service import NewTenant, is_plain_member
 from shared.auth import Person
-from shared.clock import rfc3339
-from shared.contracts.tenant import BillingContact, ConditionStatus, Cycle, DomainState, Integration, TenantStatus
+from shared.clock import parse_rfc3339, rfc3339
+from shared.contracts.tenant import (
+    BillingContact,
+    ConditionStatus,
+    Cycle,
+    DeletionState,
+    DomainState,
+    Integration,
+    TenantStatus,
+)
 from shared.domains import parse_domain
 from shared.errors import Invalid
 from shared.schemas import Email, Input, Prose, Text, Timestamp, View
@@ -20,6 +32,38 @@ from shared.slugs import parse_slug
 PlanKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$", description="Key of a plan.")]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")]
 Seats = Annotated[int, Field(ge=1, le=MAX_SEATS)]
+
+
+SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$", description="Slug.")]
+
+
+def _moment(text: str) -> str:
+    parse_rfc3339(text)
+    return text
+
+
+MomentText = Annotated[
+    str, Field(max_length=40), AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A date-time of RFC 3339."""
+
+
+class Guarded(Input):
+    """A body that says of some members, by name, why they cannot be given."""
+
+    not_yours: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_why(cls, given: Any) -> Any:
+        named = [name for name in cls.not_yours if isinstance(given, dict) and name in given]
+        if named:
+            wrong = [
+                InitErrorDetails(type=PydanticCustomError("not_settable", cls.not_yours[name]), loc=(name,), input="")
+                for name in named
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return given
 
 
 class DomainInput(Input):
@@ -36,8 +80,10 @@ class BillingInput(Input):
         return BillingContact(contact=self.contact, company=self.company, address=self.address)
 
 
-class CreateTenant(Input):
+class CreateTenant(Guarded):
     """A new tenant; its partner is the caller's and cannot be named."""
+
+    not_yours: ClassVar[Mapping[str, str]] = {"partner": "is yours and cannot be named", "status": "begins by itself"}
 
     slug: Annotated[str, Field(max_length=64)]
     name: Text
@@ -66,8 +112,15 @@ class CreateTenant(Input):
         )
 
 
-class UpdateTenant(Input):
+class UpdateTenant(Guarded):
     """What to change; absent members stay as they are. ``domains`` and ``billing`` are replaced whole."""
+
+    not_yours: ClassVar[Mapping[str, str]] = {
+        "currency": "is fixed since the tenant was created",
+        "slug": "never changes",
+        "partner": "an operator attaches and detaches, a partner asks for a transfer",
+        "status": "suspend, resume, delete or restore the tenant",
+    }
 
     name: Text | None = None
     plan: PlanKey | None = None
@@ -111,6 +164,23 @@ class SuspendTenant(Input):
     reason: Prose
 
 
+class DeleteTenant(Input):
+    reason: Prose | None = None
+
+
+class AttachTenant(Input):
+    partner: SlugText
+
+
+class DetachTenant(Input):
+    """``until``: how long the tenant waits for a new partner."""
+
+    until: MomentText | None = None
+
+    def to_moment(self) -> datetime | None:
+        return None if self.until is None else parse_rfc3339(self.until)
+
+
 class DomainView(View):
     name: str
     primary: bool
@@ -132,6 +202,25 @@ class ConditionView(View):
     observed_generation: int
 
 
+class OwnershipView(View):
+    """A partner's time with the tenant; ``until`` is null while it lasts."""
+
+    partner: str
+    since: Timestamp
+    until: Timestamp | None
+
+
+class DeletionView(View):
+    """How far a deletion is; until ``eraseAfter``, and until ``erasingSince`` is said, it can be undone."""
+
+    requested_at: Timestamp
+    reason: str | None
+    erase_after: Timestamp
+    restores_to: TenantStatus
+    erasing_since: Timestamp | None
+    erased_at: Timestamp | None
+
+
 class TenantSummary(View):
     """What a plain member sees."""
 
@@ -142,7 +231,10 @@ class TenantSummary(View):
 
 
 class TenantView(View):
-    """A tenant."""
+    """A tenant.
+
+    ``detachedUntil`` is how long it waits for a partner; ``detachedOverdue`` says that it has waited longer.
+    """
 
     id: str
     slug: str
@@ -159,6 +251,10 @@ class TenantView(View):
     created_at: Timestamp
     updated_at: Timestamp
     version: int
+    ownership: list[OwnershipView]
+    detached_until: Timestamp | None
+    detached_overdue: bool
+    deletion: DeletionView | None
     provisioning: dict[Integration, ConditionView]
 
 
@@ -202,7 +298,29 @@ def full_view(seen: Seen) -> dict[str, Any]:
         "createdAt": rfc3339(tenant.created_at),
         "updatedAt": rfc3339(tenant.updated_at),
         "version": tenant.version,
+        "ownership": [
+            {"partner": past.partner, "since": rfc3339(past.since), "until": _at(past.until)}
+            for past in tenant.ownership
+        ],
+        "detachedUntil": _at(tenant.detached_until),
+        "detachedOverdue": seen.overdue,
+        "deletion": None if tenant.deletion is None else _deletion(tenant.deletion),
         "provisioning": {name: _condition(condition) for name, condition in seen.conditions.items()},
+    }
+
+
+def _at(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
+
+
+def _deletion(deletion: DeletionState) -> dict[str, Any]:
+    return {
+        "requestedAt": rfc3339(deletion.requested_at),
+        "reason": deletion.reason,
+        "eraseAfter": rfc3339(deletion.erase_after),
+        "restoresTo": deletion.restores_to,
+        "erasingSince": _at(deletion.erasing_since),
+        "erasedAt": _at(deletion.erased_at),
     }
 
 

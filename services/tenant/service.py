@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.tenant.models import Tenant, changes_between, state_of
-from services.tenant.provisioning.intents import Intents
-from services.tenant.provisioning.models import Conditions
-from services.tenant.repository import PartnerProjection, PriceProjection, TenantFilter, TenantRepository
+from services.tenant.models import SeatsInUse, Tenant, changes_between, state_of
+from services.tenant.people.models import Place
+from services.tenant.records import Change, Records, Seen
+from services.tenant.repository import TenantFilter
 from services.tenant.scope import EVERYTHING, Scope
 from shared.actors import actor_of
 from shared.auth import Person
-from shared.clock import Clock
 from shared.contracts.envelope import Actor, Resource
 from shared.contracts.tenant import (
     BillingContact,
@@ -27,18 +24,29 @@ from shared.contracts.tenant import (
     TenantSuspended,
     TenantUpdated,
 )
-from shared.errors import InsufficientRole, NotFound, StaleVersion
+from shared.errors import InsufficientRole, NotFound
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
-from shared.mongo import Transaction, Transactions
-from shared.outbox import Outbox
+from shared.mongo import Transaction
 from shared.paging import Page
+from shared.recent import Recent
 
 COUNTS_SECONDS = 5.0
 
 
 class TenantSuspendedForMembers(InsufficientRole):
     code, title = "tenant_suspended", "This tenant is suspended"
+
+
+class TenantDeletedForMembers(InsufficientRole):
+    code, title = "tenant_deleted", "This tenant is deleted"
+
+
+SHUT_TO_MEMBERS = {
+    "suspended": TenantSuspendedForMembers,
+    "deleting": TenantDeletedForMembers,
+    "deleted": TenantDeletedForMembers,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,55 +63,27 @@ class NewTenant:
     billing: BillingContact
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A tenant, and how far the integrations agree with it."""
-
-    tenant: Tenant
-    conditions: Conditions
-
-
-@dataclass(frozen=True, slots=True)
-class Projections:
-    """What this service knows of others' data."""
-
-    partners: PartnerProjection
-    prices: PriceProjection
-
-
 class TenantService:
     """Use cases of tenants."""
 
-    def __init__(
-        self,
-        tenants: TenantRepository,
-        projections: Projections,
-        intents: Intents,
-        transactions: Transactions,
-        outbox: Outbox,
-        clock: Clock,
-    ) -> None:
-        self._tenants = tenants
-        self._partners = projections.partners
-        self._prices = projections.prices
-        self._intents = intents
-        self._transactions = transactions
-        self._outbox = outbox
-        self._clock = clock
-        self._counts: dict[Scope, tuple[float, dict[str, int]]] = {}
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._counts: Recent[Scope, dict[str, int]] = Recent(
+            COUNTS_SECONDS, lambda scope: records.tenants.count_by_status(scope=scope)
+        )
 
     async def create(self, caller: Person, new: NewTenant, claim: IdempotencyClaim) -> Seen:
         """Create a tenant of the caller's partner.
 
         Raises:
-            SlugTaken, DomainTaken: both are unique for ever and across tenants.
+            SlugTaken, DomainTaken: both are unique for ever and across tenants. SlugTooSimilar: it looks like another.
             NoPriceForPlan: the catalog does not sell plan, cycle and currency.
             PartnerNotActive: the partner is unknown, suspended or being terminated.
         """
         if caller.partner is None:
             raise InsufficientRole("only people of a partner create tenants")
-        partner = caller.partner.slug
-        now = self._clock.now()
+        records, partner = self._records, caller.partner.slug
+        now = records.clock.now()
         tenant = Tenant(
             id=new_id(),
             slug=new.slug,
@@ -113,7 +93,7 @@ class TenantService:
             currency=new.currency,
             seats=new.seats,
             partner=partner,
-            status=self._intents.first_status,
+            status=records.intents.first_status,
             created_at=now,
             updated_at=now,
             domains=new.domains,
@@ -122,61 +102,82 @@ class TenantService:
         )
 
         async def body(tx: Transaction) -> Seen:
-            await self._partners.require_active(partner, tx)
-            await self._prices.require(new.plan, new.cycle, new.currency, tx)
-            await self._tenants.insert(tenant, tx)
-            await self._outbox.add(tx, TenantCreated(**about(actor_of(caller), None, tenant)))
-            await self._intents.want(tenant, tx)
-            return await self._seen(tenant, tx)
+            await records.partners.require_active(partner, tx)
+            await records.prices.require(new.plan, new.cycle, new.currency, tx)
+            await records.tenants.insert(tenant, tx)
+            await records.outbox.add(tx, TenantCreated(**about(actor_of(caller), None, tenant)))
+            await records.intents.want(tenant, tx)
+            return await records.seen(tenant, tx)
 
-        return await self._transactions.run(body, claim)
+        return await records.transactions.run(body, claim)
 
     async def read(self, caller: Person, slug: str) -> Seen:
         """Return a tenant within the caller's scope.
 
         Raises:
             NotFound: it does not exist, or not for this caller.
-            TenantSuspendedForMembers: the caller is a plain member of a suspended tenant.
+            TenantSuspendedForMembers, TenantDeletedForMembers: the caller is a plain member, and it is shut.
         """
-        tenant = await self._tenants.find(scope=Scope.of(caller), slug=slug)
+        tenant = await self._records.tenants.find(scope=Scope.of(caller), slug=slug)
         if tenant is None:
             raise NotFound
-        if tenant.status == "suspended" and is_plain_member(caller, tenant):
-            raise TenantSuspendedForMembers("ask an administrator of your organisation")
-        return await self._seen(tenant)
+        if tenant.status in SHUT_TO_MEMBERS and is_plain_member(caller, tenant):
+            raise SHUT_TO_MEMBERS[tenant.status]("ask an administrator of your organisation")
+        return await self._records.seen(tenant)
 
-    async def page(self, caller: Person, only: TenantFilter, limit: int, cursor: str | None) -> Page[Seen]:
-        """Return a page of the tenants within the caller's scope, by slug."""
-        page = await self._tenants.page(scope=Scope.of(caller), only=only, limit=limit, cursor=cursor)
-        conditions = await self._intents.conditions(page.items)
-        return Page([Seen(tenant, conditions[tenant.id]) for tenant in page.items], page.next)
+    async def page(self, scope: Scope, only: TenantFilter, limit: int, cursor: str | None) -> Page[Seen]:
+        """Return a page of the tenants within ``scope``, by slug."""
+        page = await self._records.tenants.page(scope=scope, only=only, limit=limit, cursor=cursor)
+        conditions = await self._records.intents.conditions(page.items)
+        now = self._records.clock.now()
+        return Page([Seen(tenant, conditions[tenant.id], tenant.overdue(now)) for tenant in page.items], page.next)
 
-    async def counts(self, caller: Person) -> dict[str, int]:
-        """Return the number of tenants per status within the caller's scope, at most five seconds old."""
-        scope = Scope.of(caller)
-        now = time.monotonic()
-        known = self._counts.get(scope)
-        if known is None or now - known[0] > COUNTS_SECONDS:
-            self._counts = {s: entry for s, entry in self._counts.items() if now - entry[0] <= COUNTS_SECONDS}
-            known = (now, await self._tenants.count_by_status(scope=scope))
-            self._counts[scope] = known
-        return known[1]
+    async def scope_of_partner(self, caller: Person, partner: str) -> Scope:
+        """Return the customers of a partner as a scope.
+
+        Raises:
+            NotFound: the partner does not exist, or not for this caller.
+        """
+        if caller.is_operator:
+            known = await self._records.partners.find(partner) is not None
+        else:
+            known = caller.partner is not None and caller.partner.slug == partner
+        if not known:
+            raise NotFound
+        return Scope(partner=partner)
+
+    async def counts(self, scope: Scope) -> dict[str, int]:
+        """Return the number of tenants per status within ``scope``, at most five seconds old."""
+        return await self._counts.get(scope)
 
     async def update(self, caller: Person, slug: str, changes: dict[str, object], expected: int | None) -> Seen:
         """Change some of name, plan, cycle, seats, domains and billing; the same values again are a no-op.
 
         Raises:
             InsufficientRole: a tenant's admin changes seats and billing only, a member nothing.
+            SeatsInUse, NoPriceForPlan, DomainTaken, WrongStatus
         """
 
         def transition(tenant: Tenant) -> Tenant:
             _allow_update(caller, tenant, changes)
-            return tenant.update(self._clock.now(), **changes)
+            return tenant.update(self._records.clock.now(), **changes)
 
         def event(before: Tenant, after: Tenant) -> TenantEvent:
             return TenantUpdated(**about(actor_of(caller), before, after))
 
-        return await self._change(slug, expected, None, transition, event, Scope.of(caller))
+        return await self._records.change(
+            slug, Change(transition, event, self._check_update), expected, scope=Scope.of(caller)
+        )
+
+    async def _check_update(self, before: Tenant, after: Tenant, tx: Transaction) -> None:
+        if (after.plan, after.cycle) != (before.plan, before.cycle):
+            await self._records.prices.require(after.plan, after.cycle, after.currency, tx)
+        if after.seats < before.seats:
+            # Whoever takes a seat binds their transaction to the same place: one of the two repeats.
+            await self._records.people.one_at_a_time([Place("tenant", after.slug)], tx)
+            taken = await self._records.people.seats_taken(after.slug, tx)
+            if after.seats < taken:
+                raise SeatsInUse(f"{taken} seats are taken: deactivate somebody first, or keep at least {taken}")
 
     async def suspend(
         self, caller: Person, slug: str, reason: str, expected: int | None, claim: IdempotencyClaim
@@ -186,9 +187,8 @@ class TenantService:
         def event(before: Tenant, after: Tenant) -> TenantEvent:
             return TenantSuspended(**about(actor_of(caller), before, after), reason=reason)
 
-        return await self._change(
-            slug, expected, claim, lambda tenant: tenant.suspend(reason, self._clock.now()), event
-        )
+        change = Change(lambda tenant: tenant.suspend(reason, self._records.clock.now()), event)
+        return await self._records.change(slug, change, expected, claim)
 
     async def resume(self, caller: Person, slug: str, expected: int | None, claim: IdempotencyClaim) -> Seen:
         """Resume a suspended tenant; resuming twice is a no-op."""
@@ -196,56 +196,28 @@ class TenantService:
         def event(before: Tenant, after: Tenant) -> TenantEvent:
             return TenantResumed(**about(actor_of(caller), before, after))
 
-        return await self._change(slug, expected, claim, lambda tenant: tenant.resume(self._clock.now()), event)
+        change = Change(lambda tenant: tenant.resume(self._records.clock.now()), event)
+        return await self._records.change(slug, change, expected, claim)
 
     async def reconcile(self, caller: Person, slug: str, claim: IdempotencyClaim) -> Seen:
         """Ask for a comparison with every integration now, whatever failed before.
 
         Raises:
-            NotFound
+            NotFound. WrongStatus: it is deleted.
         """
+        records = self._records
 
         async def body(tx: Transaction) -> Seen:
-            tenant = await self._tenants.find(scope=EVERYTHING, slug=slug, tx=tx)
+            tenant = await records.tenants.find(scope=EVERYTHING, slug=slug, tx=tx)
             if tenant is None:
                 raise NotFound
+            tenant.require_existing()
             asked = TenantReconcileRequested(actor=actor_of(caller), resource=resource_of(tenant))
-            await self._intents.want(tenant, tx)
-            await self._outbox.add(tx, asked)
-            return await self._seen(tenant, tx)
+            await records.intents.want(tenant, tx)
+            await records.outbox.add(tx, asked)
+            return await records.seen(tenant, tx)
 
-        return await self._transactions.run(body, claim)
-
-    async def _seen(self, tenant: Tenant, tx: Transaction | None = None) -> Seen:
-        return Seen(tenant, (await self._intents.conditions([tenant], tx))[tenant.id])
-
-    async def _change(
-        self,
-        slug: str,
-        expected: int | None,
-        claim: IdempotencyClaim | None,
-        transition: Callable[[Tenant], Tenant],
-        event: Callable[[Tenant, Tenant], TenantEvent],
-        scope: Scope = EVERYTHING,
-    ) -> Seen:
-        """Apply a pure transition to the current state; what changes nothing writes nothing."""
-
-        async def body(tx: Transaction) -> Seen:
-            before = await self._tenants.find(scope=scope, slug=slug, tx=tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the tenant is at version {before.version}: read it again")
-            after = transition(before)
-            if after is not before:
-                if (after.plan, after.cycle) != (before.plan, before.cycle):
-                    await self._prices.require(after.plan, after.cycle, after.currency, tx)
-                await self._tenants.save(before, after, tx)
-                await self._outbox.add(tx, event(before, after))
-                await self._intents.want(after, tx)
-            return await self._seen(after, tx)
-
-        return await self._transactions.run(body, claim)
+        return await records.transactions.run(body, claim)
 
 
 ADMIN_MAY_CHANGE = frozenset({"seats", "billing"})

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Port, ProjectingSettings
+from shared.settings import Key32, Port, ProjectingSettings
 
 RootUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")]
 
@@ -39,8 +39,22 @@ class TenantSettings(ProjectingSettings):
     ocis_token: SecretStr | None = Field(
         None, validate_default=True, description="Bearer token of an administrator; goes with TENANT_OCIS_URL."
     )
+    deletion_grace_days: float = Field(
+        30, ge=0, le=3_650, description="How long a deleted tenant can be restored before its data is erased."
+    )
+    detached_days: int = Field(
+        30, ge=1, le=366, description="How long a tenant without a partner waits for one, unless a date is given."
+    )
+    transfer_days: int = Field(30, ge=1, le=366, description="How long a request to take over a tenant stays open.")
+    certificate_key: Key32 = Field(
+        description="Ed25519 seed that signs certificates of deletion: 32 bytes, base64url. Never in MongoDB."
+    )
     resync_seconds: float = Field(
         300.0, ge=1, description="How long a tenant on which all integrations agree is left alone before the next look."
+    )
+
+    invite_days: int = Field(
+        14, ge=1, le=365, description="How many days an invited person has to come before the invitation ends."
     )
 
     @field_validator("authentik_token", "stalwart_api_key", "ocis_token")

@@ -41,11 +41,13 @@ class TerminationState(Contract):
 
     Attributes:
         transfer_to: the partner that takes over its customers; None where it must have none.
+        restores_to: the status that a refusal gives back.
     """
 
     requested_at: Moment
     transfer_to: str | None = None
     terminated_at: Moment | None = None
+    restores_to: PartnerStatus = "active"
 
 
 class PartnerState(Contract):
@@ -62,6 +64,7 @@ class PartnerState(Contract):
     updated_at: Moment
     version: int
     termination: TerminationState | None = None
+    suspended_reason: str | None = None
 
 
 class PartnerChanges(Contract):
@@ -73,6 +76,7 @@ class PartnerChanges(Contract):
     contract: Change[ContractState] | None = None
     status: Change[PartnerStatus] | None = None
     termination: Change[TerminationState] | None = None
+    suspended_reason: Change[str] | None = None
 
 
 class PartnerEvent(Event):
@@ -95,6 +99,7 @@ class PartnerUpdated(PartnerEvent):
 class PartnerSuspended(PartnerEvent):
     type: ClassVar[str] = "partner.suspended.v1"
     summary: ClassVar[str] = "A partner takes no new customers for now."
+    reason: str
 
 
 class PartnerResumed(PartnerEvent):
@@ -115,7 +120,7 @@ class PartnerTerminationRefused(PartnerEvent):
     """
 
     type: ClassVar[str] = "partner.termination_refused.v1"
-    summary: ClassVar[str] = "A partner has customers, so it is active again."
+    summary: ClassVar[str] = "A partner has customers, so it is what it was before."
 
     customers: int
 

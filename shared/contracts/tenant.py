@@ -276,6 +276,11 @@ class TenantUsageChanged(Event):
     state: UsageState
     changes: UsageChanges
 
+    @property
+    def subject(self) -> str:
+        """The resource path: ``usage/acme``."""
+        return f"usage/{self.resource.id}"
+
 
 class TenantReconcileRequested(Event):
     type: ClassVar[str] = "tenant.reconcile_requested.v1"

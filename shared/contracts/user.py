@@ -28,12 +28,13 @@ class UserState(Contract):
     """The full public state of a person after a change.
 
     Attributes:
+        email, name: None where the person was erased before the event was told.
         tenants: tenant slug → role.
     """
 
     id: str
-    email: Personal[str]
-    name: Personal[str]
+    email: Personal[str] | None
+    name: Personal[str] | None
     platform_admin: bool
     partner: PartnerRoleState | None
     tenants: dict[str, TenantRoleName]

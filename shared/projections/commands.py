@@ -40,6 +40,7 @@ async def _run(verb: str, names: Sequence[str], keeper: Keeper) -> int:
         if verb == "rebuild":
             for name in names:
                 await keeper.rebuild(name, _say)
+            await keeper.renew(_say)
             return OK
         return await _compare(names, keeper)
     except _TROUBLE as error:

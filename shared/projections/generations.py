@@ -183,6 +183,11 @@ class Generations(Generic[S]):
         async for row in rows.batch_size(BATCH):
             yield row
 
+    async def ids(self, after: str, limit: int) -> list[str]:
+        """Return the first ids of the current generation, as it is now, that follow ``after``; in order."""
+        rows = self.collection((await self.pointer()).current).find({"_id": {"$gt": after}}, {"_id": 1})
+        return [row["_id"] async for row in rows.sort("_id", 1).limit(limit)]
+
     async def outside(self, generation: int) -> AsyncIterator[Document]:
         """Yield rows that have no place in the order of the snapshot: no event makes such."""
         no_text = {self.spec.order_by: {"$not": {"$type": "string"}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from shared.leases import Lease, LeaseLost
 from shared.mongo import is_unavailable, wait_until_available
 from shared.projections.catch_up import CatchUp
 from shared.projections.compare import SETTLE, Comparison
+from shared.projections.derived import Derivation, Renewal, RenewalUnderWay
 from shared.projections.generations import GRACE, Generations
 from shared.projections.models import KINDS, Findings, Standing, in_words
 from shared.projections.rebuild import Rebuild
@@ -53,14 +55,15 @@ class Keeper:
         platform: Platform,
         settings: ProjectingSettings,
         projections: Sequence[Generations[Any]],
-        catch_ups: Sequence[CatchUp[Any]] = (),
+        beside: Sequence[CatchUp[Any] | Derivation] = (),
         *,
         grace: timedelta = GRACE,
         settle: timedelta = SETTLE,
     ) -> None:
         self.platform = platform
         self.projections = {generations.spec.name: generations for generations in projections}
-        self.catch_ups = {each.name: each for each in catch_ups}
+        self.catch_ups = {each.name: each for each in beside if isinstance(each, CatchUp)}
+        self.derived = {each.name: each for each in beside if isinstance(each, Derivation)}
         self._hour = settings.compare_hour_utc
         self._grace = grace
         self._settle = settle
@@ -70,7 +73,7 @@ class Keeper:
     @property
     def names(self) -> list[str]:
         """What `rebuild` accepts, in the order in which it does all of them."""
-        return [*self.projections, *self.catch_ups]
+        return [*self.projections, *self.catch_ups, *self.derived]
 
     async def prepare(self) -> None:
         """Make what handlers and readers rely on; safe to repeat."""
@@ -81,6 +84,7 @@ class Keeper:
         """Tend all projections until cancelled."""
         while True:
             try:
+                await self._renew_quietly()
                 for generations in self.projections.values():
                     await self.tend(generations)
             except Exception as error:
@@ -117,17 +121,34 @@ class Keeper:
         return True
 
     async def rebuild(self, name: str, say: Say) -> None:
-        """Build a projection anew, or catch up what is none.
+        """Build a projection anew, catch up what is none, or make anew what is made of projections.
+
+        What is made of a rebuilt projection is made anew by ``renew``, or within seconds by the worker.
 
         Raises:
-            NotFound: there is no such projection. NoOwnerAddress. See ``Rebuild.run`` and ``CatchUp.run``.
+            NotFound: there is no such projection. NoOwnerAddress.
+            See ``Rebuild.run``, ``CatchUp.run`` and ``Renewal.run``.
         """
+        if name in self.derived:
+            await self._renewal(name).run(say, anyway=True)
+            return
         if (catch_up := self.catch_ups.get(name)) is not None:
             await catch_up.run(self.owner(catch_up.owner), say)
             return
         generations = self._find(name)
         lease = self.platform.lease(f"rebuild-{name}")
         await Rebuild(generations, self.owner(generations.spec.owner), lease, say).run()
+
+    async def renew(self, say: Say) -> None:
+        """Make anew what is made of projections that were switched.
+
+        Raises:
+            RenewalUnderWay, LeaseLost: see ``Renewal.run``.
+        """
+        for name in self.derived:
+            renewal = self._renewal(name)
+            if await renewal.due():
+                await renewal.run(say)
 
     async def compare(self, name: str, say: Say) -> Findings:
         """Compare a projection with its owner now, store and return what was found.
@@ -180,6 +201,18 @@ class Keeper:
         if (await generations.pointer()).current == generation:  # else it was rebuilt meanwhile, and is compared
             await generations.record(findings, self.platform.clock.now())
         return findings
+
+    async def _renew_quietly(self) -> None:
+        """Do what a rebuild that was killed has left; where another process is at it, leave that to it."""
+        for name in self.derived:
+            renewal = self._renewal(name, patience=timedelta(0))
+            if await renewal.due():
+                with contextlib.suppress(RenewalUnderWay, LeaseLost):
+                    await renewal.run(lambda text: log.info("projection.renewed", result=text))
+
+    def _renewal(self, name: str, **more: Any) -> Renewal:
+        lease = self.platform.lease(f"renew-{name}")
+        return Renewal(self.platform.mongo, self.derived[name], lease, **more)
 
     async def _compare_quietly(self, generations: Generations[Any]) -> None:
         """Compare as the worker does: what goes wrong is recorded, shown, and tried again later."""

@@ -123,7 +123,8 @@ async def test_a_process_killed_between_commit_and_acknowledgement_leaves_exactl
     assert committed > 0
     pending, delivered = await unacknowledged(admin, nats_topology)
     assert (pending + delivered, delivered >= committed) == (20, True)
-    # The dead process still holds the lease and its deliveries; both come back by time.
+    # The dead process still holds the lease and its deliveries. Both come back by time; of the lease it is made short.
+    await root_db["leases"].update_many({}, [{"$set": {"expiresAt": "$$NOW"}}])
     async with Running(AuditSettings(**environment)):
         await eventually(lambda: _acknowledged(admin, nats_topology), seconds=60, what="everything acknowledged")
     ids = [entry["id"] async for entry in root_db["entries"].find().sort("_id", 1)]

@@ -40,7 +40,7 @@ from shared.topology import Topology, ensure
 from tests.gateway.running import SERVICES, People, Service
 from tests.sandbox.authentik.browser import Browser as LoginPage
 from tests.sandbox.authentik.process import StandIn
-from tests.support.servers import NATS_PASSWORD, free_port, nats_url
+from tests.support.servers import NATS_PASSWORD, PromptServer, free_port, nats_url
 from tests.support.waiting import eventually
 
 PREFIX = "browsing"
@@ -211,7 +211,7 @@ async def site(
         ends.push_async_callback(bus.close)
         deps = wired(settings, bus, people, clock, keys, Origin("127.0.0.1", service.port), ends)
         assert deps.browser is not None
-        running = listener(settings, create_app(settings, deps), deps.sweeper)
+        running = PromptServer(listener(settings, create_app(settings, deps), deps.sweeper).config)
         bus.start()
         task = asyncio.create_task(running.serve())
 

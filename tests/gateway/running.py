@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
+import uvicorn
 
 from gateway.authenticator import VerifiedToken
 from gateway.directory import Directory
@@ -25,7 +26,7 @@ from gateway.upstream import Origin, PoolLimits, Upstream
 from shared.auth import InternalTokenIssuer, InternalTokenVerifier
 from shared.clock import SystemClock
 from shared.testing import public_keys, seed_of, seed_text
-from tests.support.servers import free_port
+from tests.support.servers import PromptServer, free_port
 
 SERVICES = ("tenant", "partner", "billing", "flags", "audit", "health")
 
@@ -340,9 +341,10 @@ async def running(
     sweep: float = 0.02,
     dead: tuple[str, ...] = (),
     routes: Sequence[Route] = ROUTES,
+    kind: Callable[[uvicorn.Config], uvicorn.Server] = PromptServer,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Run a gateway. Services in ``dead`` have an address where nobody listens."""
+    """Run a gateway. Services in ``dead`` have an address where nobody listens; ``kind`` matters to how it stops."""
     service = Service()
     await service.start()
     sweeper = Sweeper(sweep)
@@ -373,7 +375,7 @@ async def running(
         internal_signing_kid="gateway-1",
         **settings,
     )
-    server = listener(configured, create_app(configured, deps), sweeper, limits)
+    server = kind(listener(configured, create_app(configured, deps), sweeper, limits).config)
     sweeper.start()
     task = asyncio.create_task(server.serve())
     while not server.started:

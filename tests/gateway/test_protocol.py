@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvicorn
 
 from gateway.edge import Limits
 from tests.gateway.running import OK, Client, Seen, answering, request, running
@@ -214,7 +215,7 @@ async def test_stopping_finishes_what_runs_and_refuses_what_comes() -> None:
         await release.wait()
         writer.write(OK)
 
-    async with running() as gateway:
+    async with running(kind=uvicorn.Server) as gateway:
         gateway.service.script = script
         idle, busy = await gateway.connect(), await gateway.connect()
         await busy.send(request("GET", "/api/me"))

@@ -233,6 +233,7 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
             "internal_signing_key": seed_text("tenant"),
             "internal_signing_kid": "tenant-1",
             "internal_public_keys": public_keys(),
+            "certificate_key": seed_text("certificate"),
         }
     )
     async with (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.tenant.models import PartnerNotActive
-from services.tenant.repository import PARTNERS, PartnerProjection
+from services.tenant.projections.repository import PARTNERS, PartnerProjection
 from shared.clock import SystemClock
 from shared.contracts.partner import ContactState, ContractState, PartnerState
 from shared.leases import Lease

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ import pytest
 from infrastructure.local import lifecycle, ports, state
 from infrastructure.local.place import ROOT, Place
 from infrastructure.local.processes import PROCESSES
+from infrastructure.local.servers.child import ProcessId
 from tests.local.conftest import free_port_base
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("runner"), pytest.mark.timeout(300)]
 
 
 def local(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -44,6 +46,26 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     yield place
     ended = local(place, "down")
     assert ended.returncode == 0, ended.stderr
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A place whose fleet ran beside another one and was ended."""
+
+    place: Place
+    identities: Collection[ProcessId]
+    answered: int
+
+
+@pytest.fixture(scope="module")
+def ended(fleet: Place, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    place = Place(tmp_path_factory.mktemp("second") / "home", free_port_base())
+    assert local(place, "up").returncode == 0
+    identities = seen(place).identities.values()
+    with urllib.request.urlopen(f"{place.url(0)}/livez", timeout=5) as answer:
+        answered = answer.status
+    assert local(place, "down").returncode == 0
+    return Ended(place, identities, answered)
 
 
 def start_run(place: Place) -> "subprocess.Popen[bytes]":
@@ -143,16 +165,11 @@ async def test_a_killed_process_comes_back_and_the_status_says_so(fleet: Place, 
     assert await eventually(back, seconds=60)
 
 
-def test_a_second_fleet_runs_beside_the_first_and_leaves_nothing(fleet: Place, tmp_path: Path) -> None:
-    second = Place(tmp_path / "second", free_port_base())
-    assert local(second, "up").returncode == 0
-    identities = seen(second).identities.values()
-    with urllib.request.urlopen(f"{second.url(0)}/livez", timeout=5) as answer:
-        assert answer.status == 200
-    assert local(second, "down").returncode == 0
-    assert not any(identity.alive() for identity in identities)
-    assert taken_ports(second) == []
-    assert local(second, "status").returncode == 1
+def test_a_second_fleet_runs_beside_the_first_and_leaves_nothing(fleet: Place, ended: Ended) -> None:
+    assert ended.answered == 200
+    assert not any(identity.alive() for identity in ended.identities)
+    assert taken_ports(ended.place) == []
+    assert local(ended.place, "status").returncode == 1
     assert seen(fleet).ready
 
 
@@ -175,9 +192,8 @@ def test_a_taken_port_is_one_line_and_nothing_is_left_running(place: Place) -> N
     assert taken_ports(place) == []
 
 
-def test_lost_secrets_are_one_line_and_nothing_is_left_running(place: Place) -> None:
-    assert local(place, "up").returncode == 0
-    assert local(place, "down").returncode == 0
+def test_lost_secrets_are_one_line_and_nothing_is_left_running(ended: Ended) -> None:
+    place = ended.place
     (place.secrets / "mongo.json").unlink()
     refused = local(place, "up")
     assert refused.returncode == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from shared.mongo import Mongo
 from shared.testing import partner_person
 from shared.topology import Topology
 from tests.partner.examples import CALLERS, FJORD, NORDIC, by_operator, create
+from tests.partner.hearing import subscription
 from tests.support.servers import nats_url
 from tests.support.waiting import eventually
 
@@ -142,7 +144,9 @@ async def test_the_projection_keeps_what_reports_need_and_nobodys_address(mongo:
         "plan": "business",
         "seats": 25,
         "version": 3,
+        "stays": [{"partner": "nordic", "cohort": "2026-11", "left": "9999-12"}],
     }
+    assert "jane@acme.example" not in str(row)
 
 
 async def test_in_any_order_and_said_twice_the_newest_version_stays(
@@ -183,6 +187,23 @@ async def test_text_that_looks_like_a_command_to_the_database_is_text(mongo: Mon
     await tenants.heard()
     row = await customer(mongo, "acme")
     assert (row["name"], row["plan"]) == ("$$NOW", "$version")
+
+
+async def test_what_billing_says_of_a_customer_reaches_the_reports(
+    client: httpx.AsyncClient, tenants: Tenants, nats_server: Any, nats_topology: Topology
+) -> None:
+    bus = Bus(nats_url(nats_server, "billing"), "billing", nats_topology)
+    bus.start()
+    await bus.wait_connected()
+    said = subscription("acme", datetime(2026, 11, 22, tzinfo=UTC), arr=120, mrr=10)
+    await bus.publish([Outgoing(nats_topology.subject(said["type"]), "b1", orjson.dumps(said))])
+
+    async def shown() -> Any:
+        report = await client.get("/api/partners/nordic/reports/revenue-by-plan", headers=by_operator())
+        return [(currency["mrr"], currency["arr"]) for currency in report.json()["currencies"]]
+
+    assert await eventually(shown) == [(10, 120)]
+    await bus.close()
 
 
 async def test_what_carries_no_tenant_is_passed_over(client: httpx.AsyncClient, mongo: Mongo, tenants: Tenants) -> None:

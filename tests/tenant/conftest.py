@@ -1,3 +1,4 @@
+from tests.tenant.desk import desk
 from tests.tenant.people import authentik, house
 
-__all__ = ["authentik", "house"]
+__all__ = ["authentik", "desk", "house"]

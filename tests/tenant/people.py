@@ -21,7 +21,7 @@ from services.tenant.people.models import Human, Identity
 from services.tenant.people.repository import PeopleRepository
 from services.tenant.repository import TenantRepository
 from services.tenant.settings import TenantSettings
-from shared.auth import PartnerRole, Person
+from shared.auth import PartnerRole, Person, ServicePrincipal
 from shared.clock import SystemClock
 from shared.contracts.user import PartnerRoleState
 from shared.ids import new_id
@@ -120,6 +120,34 @@ class House:
         row = await self.mongo.db["people"].find_one({"_id": person_id})
         assert row is not None
         return row
+
+    async def sign_in(self, subject: str, name: str, *groups: str) -> dict[str, Any]:
+        """What the gateway is answered for a verified token of this subject."""
+        question = {
+            "identityProvider": "authentik",
+            "subject": subject,
+            "email": self.address(name),
+            "name": name.title(),
+            "groups": list(groups),
+            "surface": "portal",
+            "clientIp": "198.51.100.9",
+        }
+        gateway = CALLERS.headers(ServicePrincipal(name="gateway"))
+        reply = await self.http.post("/internal/principals", json=question, headers=gateway)
+        assert reply.status_code == 200, reply.text
+        person: dict[str, Any] = reply.json()
+        return person
+
+    async def call(
+        self, verb: str, path: str, caller: Person | None = None, body: Any = None, **headers: str
+    ) -> httpx.Response:
+        return await self.http.request(verb, path, json=body, headers=CALLERS.headers(caller or operator(), **headers))
+
+    async def seats(self, tenant: str) -> tuple[int | None, int]:
+        """What is told of a tenant's seats, and how many people really hold one."""
+        told = await self.mongo.db["usage"].find_one({"_id": tenant})
+        holding = {"tenant_slugs": tenant, "status": {"$in": ["inviting", "invited", "active"]}}
+        return told and told["seats_used"], await self.mongo.db["people"].count_documents(holding)
 
     # -- the identity provider, by raw HTTP
 

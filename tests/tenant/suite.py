@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from services.tenant.main import build
-from services.tenant.people.models import Human, Identity
+from services.tenant.models import Tenant
+from services.tenant.people.models import Human, Identity, Place
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.provisioning.certificates.models import Signer
+from services.tenant.provisioning.certificates.repository import CertificateRepository
+from services.tenant.provisioning.deletions import Deletions, Departures, Records
+from services.tenant.provisioning.drift.repository import AcceptanceRepository
+from services.tenant.provisioning.intents import Intents
+from services.tenant.provisioning.repository import ProvisioningRepository
+from services.tenant.repository import TenantRepository
+from services.tenant.scope import EVERYTHING
 from services.tenant.settings import TenantSettings
 from shared.clock import SystemClock
 from shared.ids import new_id
 from shared.mongo import Mongo, Transaction
+from shared.outbox import Outbox
 from shared.testing import Callers, operator, partner_person
 from tests.sandbox.authentik.process import SEED, StandIn
 from tests.sandbox.ocis.process import TOKEN as OCIS_TOKEN
@@ -131,7 +142,7 @@ class World:
         provisioning = (await self.tenant(name))["provisioning"]
         return {integration: (c["status"], c["reason"]) for integration, c in provisioning.items()}
 
-    async def settled(self, reason: str, name: str = "acme", seconds: float = 15) -> dict[str, Any]:
+    async def settled(self, reason: str, name: str = "acme", seconds: float = 30) -> dict[str, Any]:
         """Wait until every condition is ready for ``reason``, for the tenant's present version."""
 
         async def look() -> bool:
@@ -143,16 +154,21 @@ class World:
         await eventually(look, seconds=seconds)
         return await self.tenant(name)
 
-    async def person(self, local: str, **changes: Any) -> Human:
-        """Store somebody with an account at Authentik that has an app password."""
+    async def person(self, local: str, *, ours: bool = False, **changes: Any) -> Human:
+        """Store somebody with an account at Authentik that has an app password.
+
+        ``ours`` marks the account as made by the platform for this person.
+        """
         address = changes.pop("email", f"{local}@{self.domain}")
-        account = self.suite.authentik.new_user(address, email=address)
+        identity = new_id()
+        marked = {"attributes": {"dezky": {"person": identity}}} if ours else {}
+        account = self.suite.authentik.new_user(address, email=address, **marked)
         token = {"identifier": f"{local}-{self.mark}", "intent": "app_password", "user": account["pk"]}
         assert self.suite.authentik.api("POST", "/core/tokens/", {**token, "expiring": False}).status_code == 201
         key = f"/core/tokens/{local}-{self.mark}/set_key/"
         assert self.suite.authentik.api("POST", key, {"key": APP_PASSWORD}).status_code == 204
         human = Human(
-            id=new_id(),
+            id=identity,
             email=address,
             name=local.title(),
             identities=(Identity("authentik", account["uid"]),),
@@ -177,6 +193,43 @@ class World:
         await self.mongo.transactions.run(body)
         return after
 
+    async def move(self, name: str, transition: Callable[[Tenant, datetime], Tenant]) -> Tenant:
+        """Apply a transition of a tenant, and ask for the comparison that follows it."""
+        tenants, rows = TenantRepository(self.mongo), ProvisioningRepository(self.mongo)
+
+        async def body(tx: Transaction) -> Tenant:
+            before = await tenants.find(scope=EVERYTHING, slug=self.slug(name), tx=tx)
+            assert before is not None
+            after = transition(before, SystemClock().now())
+            if after is not before:
+                await tenants.save(before, after, tx)
+                await rows.want(after, tx)
+            return after
+
+        return await self.mongo.transactions.run(body)
+
+    async def delete(self, name: str = "acme", grace: timedelta = timedelta()) -> None:
+        await self.move(name, lambda tenant, now: tenant.delete("left us", now + grace, now))
+
+    async def restore(self, name: str = "acme") -> Tenant:
+        return await self.move(name, lambda tenant, now: tenant.restore(now))
+
+    async def grace_over(self, name: str = "acme") -> None:
+        """Let the time to restore a tenant be over."""
+        over = {"$set": {"deletion.erase_after": SystemClock().now()}}
+        await self.mongo.db["tenants"].update_one({"slug": self.slug(name)}, over)
+
+    async def deleted(self, name: str = "acme", seconds: float = 60) -> dict[str, Any]:
+        """Wait until a tenant's deletion has ended."""
+
+        async def look() -> bool:
+            seen = await self.tenant(name)
+            assert seen["status"] == "deleted", seen["provisioning"]
+            return True
+
+        await eventually(look, seconds=seconds)
+        return await self.tenant(name)
+
     async def events(self, event_type: str) -> list[dict[str, Any]]:
         rows = self.mongo.db["outbox"].find({"type": event_type}).sort("_id", 1)
         return [row["envelope"]["data"] async for row in rows]
@@ -198,6 +251,14 @@ class World:
     def suite_sign_in(self, human: Human) -> tuple[int, str]:
         reply = self.suite.authentik.token(SUITE, {"username": human.email, "appPassword": APP_PASSWORD})
         return reply.status_code, reply.json().get("error", "")
+
+    def probes(self, name: str = "acme") -> list[dict[str, Any]]:
+        return self.suite.authentik.results("/core/users/", username=f"dezky-probe-{self.slug(name)}")
+
+    def ocis_users(self) -> dict[str, str]:
+        """Ids of the users with an address in this test's domain, by that address."""
+        users = self.suite.ocis.get("/graph/v1.0/users")["value"]
+        return {user["mail"]: user["id"] for user in users if user["mail"].endswith(f"@{self.domain}")}
 
     def domains(self) -> list[str]:
         found: list[str] = self.suite.stalwart.call("x:Domain/query", {"filter": {"name": self.domain}})["ids"]
@@ -232,6 +293,23 @@ class World:
         return {users[g["grantedToV2"]["user"]["id"]]: g["roles"][0] for g in given}
 
 
+def deletions_of(mongo: Mongo, departures: Departures | None = None) -> Deletions:
+    """What begins and ends erasures, for who runs them by hand."""
+    clock = SystemClock()
+    tenants, rows = TenantRepository(mongo), ProvisioningRepository(mongo)
+    records = Records(
+        tenants,
+        rows,
+        Intents(rows, ("authentik", "stalwart", "ocis")),
+        CertificateRepository(mongo),
+        AcceptanceRepository(mongo),
+        mongo.transactions,
+        Outbox(mongo, "tenant", clock),
+        clock,
+    )
+    return Deletions(records, Signer(bytes(32), "dezky:test"), departures or Dismissing(mongo))
+
+
 def is_disabled(space: dict[str, Any]) -> bool:
     return bool(space["root"].get("deleted", {}).get("state") == "trashed")
 
@@ -240,11 +318,33 @@ def disable(suite: Suite, space: dict[str, Any]) -> None:
     assert suite.ocis.send("DELETE", drive_path(space["id"])).status_code == 204
 
 
+class Dismissing:
+    """Ends the roles of people at a tenant as the use cases of people do, for who has no other place for good."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+        self._people = PeopleRepository(mongo)
+
+    async def dismiss(self, tenant: str, limit: int = 100) -> int:
+        page = await self._people.page_at(place=Place("tenant", tenant), limit=limit, cursor=None)
+        for human in page.items:
+            after = human.with_role(Place("tenant", tenant), None)
+            if not after.places:
+                after = replace(after, email="", name="", identities=(), status="erased")
+
+            async def body(tx: Transaction, before: Human = human, after: Human = after) -> None:
+                await self._people.save(before, after, tx)
+
+            await self._mongo.transactions.run(body)
+        return len(page.items)
+
+
 @contextlib.asynccontextmanager
 async def serving(environment: dict[str, Any], mongo: Mongo, suite: Suite) -> AsyncIterator[World]:
     settings = TenantSettings(**environment)
+    app = build(settings)
     async with (
-        LiveServer(build(settings), settings.port) as server,
+        LiveServer(app, settings.port) as server,
         httpx.AsyncClient(base_url=server.url, timeout=20) as http,
     ):
         made = World(http, mongo, suite)

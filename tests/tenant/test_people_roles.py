@@ -283,3 +283,13 @@ async def test_a_list_of_one_place_does_not_tell_of_others(house: House) -> None
     reply = await call(house, "GET", "/api/tenants/acme/users", tenant_person("acme", "admin"))
     assert "globex" not in reply.text
     assert "fjord" not in reply.text
+
+
+async def test_the_platform_keeps_its_last_operator_when_a_token_says_otherwise(house: House) -> None:
+    olga, oscar = [await house.human(name, platform_admin=True) for name in ("olga", "oscar")]
+    pair = ((olga, "olga"), (oscar, "oscar"))
+    answers = await asyncio.gather(*(house.sign_in(human.identities[0].subject, name) for human, name in pair))
+    assert sorted(answer["platformAdmin"] for answer in answers) == [False, True]
+    assert [row["id"] for row in await house.listed("/api/users?admins=true")] == [
+        answer["id"] for answer in answers if answer["platformAdmin"]
+    ]

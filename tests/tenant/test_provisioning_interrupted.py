@@ -11,11 +11,14 @@ import pytest
 
 from services.tenant.models import Tenant
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.provisioning.deletions import Departures
 from services.tenant.provisioning.desires import Desires
+from services.tenant.provisioning.drift.models import Differences
+from services.tenant.provisioning.drift.repository import AcceptanceRepository
 from services.tenant.provisioning.ledger import Ledger
 from services.tenant.provisioning.models import Desired, Finding
 from services.tenant.provisioning.reconciler import LEASE, Reconciler
-from services.tenant.provisioning.remote import Memo
+from services.tenant.provisioning.remote import Memo, RemoteAway
 from services.tenant.provisioning.repository import INDEXES, ProvisioningRepository
 from services.tenant.provisioning.worker import ProvisioningWorker
 from services.tenant.repository import TenantRepository
@@ -26,7 +29,7 @@ from shared.outbox import Outbox
 from shared.tasks import end_tasks
 from tests.support.waiting import eventually
 from tests.tenant.people import process, ready
-from tests.tenant.suite import Suite, World, is_disabled, suite, world
+from tests.tenant.suite import Suite, World, deletions_of, is_disabled, suite, world
 
 __all__ = ["suite", "world"]
 REASON = {"reason": "unpaid"}
@@ -157,7 +160,7 @@ class Counting:
         self.done = 0
         self.pause = pause
 
-    async def reconcile(self, desired: Desired, memo: Memo) -> Finding:
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
         self.inside[desired.slug] = self.inside.get(desired.slug, 0) + 1
         self.most = max(self.most, self.inside[desired.slug])
         self.at_once = max(self.at_once, sum(self.inside.values()))
@@ -170,12 +173,29 @@ class Counting:
         return
 
 
-def replica(mongo: Mongo, name: str, backend: Counting, ttl: timedelta = LEASE) -> Reconciler:
+RESYNC = timedelta(seconds=0.01)
+
+
+def replica(
+    mongo: Mongo,
+    name: str,
+    backend: Counting,
+    ttl: timedelta = LEASE,
+    resync: timedelta = RESYNC,
+    departures: Departures | None = None,
+    **more: Counting,
+) -> Reconciler:
     tenants, clock = TenantRepository(mongo), SystemClock()
     rows, outbox = ProvisioningRepository(mongo), Outbox(mongo, "tenant", clock)
-    ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, timedelta(seconds=0.01))
-    desires = Desires(tenants, PeopleRepository(mongo))
-    return Reconciler(ledger, desires, {"ocis": backend}, lambda key: Lease(mongo.db, key, name, ttl))
+    ledger = Ledger(rows, tenants, mongo.transactions, outbox, clock, resync)
+    desires, acceptances = Desires(tenants, PeopleRepository(mongo)), AcceptanceRepository(mongo)
+    deletions = deletions_of(mongo, departures)
+
+    def lease(key: str) -> Lease:
+        return Lease(mongo.db, key, name, ttl)
+
+    backends: dict[Any, Any] = {"ocis": backend, **more}
+    return Reconciler(ledger, desires, backends, lease, deletions, acceptances)
 
 
 async def stored(mongo: Mongo, slug: str) -> Tenant:
@@ -248,3 +268,106 @@ async def test_whoever_loses_the_lease_stops_at_once(mongo: Mongo) -> None:
     await eventually(other.acquire)
     assert await asyncio.wait_for(working, 10) is False
     assert backend.done == 0
+
+
+class Forgetful(Counting):
+    """A backend that is killed once, after it has repaired what it found."""
+
+    killed = False
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        if self.done == 2:
+            await differences.repair("space-quota", "the-space")
+            self.killed = True
+            raise LeaseLost("as if the process had ended")
+        return desired.achieved
+
+
+async def test_drift_whose_repair_was_interrupted_is_told_once_all_is_right_again(mongo: Mongo) -> None:
+    tenant = await stored(mongo, "acme")
+    backend = Forgetful()
+
+    async def told() -> list[Any]:
+        rows = mongo.db["outbox"].find({"type": "tenant.drift_repaired.v1"})
+        return [row["envelope"]["data"]["drift"] async for row in rows]
+
+    assert await replica(mongo, "a", backend).reconcile(tenant.id)
+    # Activation is a new version, for which all has to agree anew before anything can drift.
+    await replica(mongo, "a", Counting()).reconcile(tenant.id)
+    assert not await replica(mongo, "a", backend).reconcile(tenant.id)
+    assert (backend.killed, await told()) == (True, [])
+    assert await replica(mongo, "b", backend).reconcile(tenant.id)
+    assert await replica(mongo, "b", backend).reconcile(tenant.id)
+    assert await told() == [[{"integration": "ocis", "kind": "space-quota", "object": "the-space"}]]
+
+
+class Failing(Counting):
+    """A backend that is away as long as ``away``."""
+
+    away = True
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        if self.away:
+            raise RemoteAway("it is away")
+        return desired.achieved
+
+
+async def test_a_comparison_that_failed_is_repeated_only_where_it_failed_until_the_next_resync(mongo: Mongo) -> None:
+    tenant, well, ill = await stored(mongo, "acme"), Counting(), Failing()
+    patient = replica(mongo, "a", well, resync=timedelta(seconds=60), stalwart=ill)
+    for _ in range(3):
+        assert await patient.reconcile(tenant.id)
+    assert (well.done, ill.done) == (1, 3)
+    assert await replica(mongo, "a", well, stalwart=ill).reconcile(tenant.id)
+    assert (well.done, ill.done) == (2, 4), "after a resync everything is looked at"
+    ill.away = False
+    assert await patient.reconcile(tenant.id)
+    assert (well.done, ill.done) == (2, 5)
+    row = await mongo.db["tenants"].find_one({"_id": tenant.id})
+    assert row is not None
+    assert row["status"] == "active"
+
+
+class Emptied(Counting):
+    """A backend of which nothing is left."""
+
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
+        self.done += 1
+        assert desired.gone
+        return desired.erased_with({"space": 1})
+
+
+class Waiting:
+    """Departures that need something which is away the first time."""
+
+    asked = 0
+
+    async def dismiss(self, tenant: str, limit: int = 100) -> int:
+        self.asked += 1
+        if self.asked == 1:
+            raise RemoteAway("it is away")
+        return 3 if self.asked == 2 else 0
+
+
+async def test_a_deletion_ends_only_after_the_last_of_its_people_has_left(mongo: Mongo) -> None:
+    now = SystemClock().now()
+    tenant, tenants = await stored(mongo, "acme"), TenantRepository(mongo)
+    doomed = tenant.delete(None, now, now)
+
+    async def save(tx: Transaction) -> None:
+        await tenants.save(tenant, doomed, tx)
+        await tenants.save(doomed, doomed.begin_erasure(now), tx)
+
+    await mongo.transactions.run(save)
+    waiting = Waiting()
+    doing = replica(mongo, "a", Emptied(), departures=waiting)
+    assert await doing.reconcile(tenant.id)
+    assert await mongo.db["certificates"].count_documents({}) == 0
+    assert await doing.reconcile(tenant.id)
+    assert waiting.asked == 3
+    assert await mongo.db["certificates"].count_documents({}) == 1
+    row = await mongo.db["tenants"].find_one({"_id": tenant.id})
+    assert row is not None
+    assert row["status"] == "deleted"

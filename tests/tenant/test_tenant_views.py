@@ -9,8 +9,8 @@ import pytest
 
 from services.tenant.models import Tenant
 from services.tenant.provisioning.models import Condition
+from services.tenant.records import Seen
 from services.tenant.schemas import TenantSummary, TenantView, full_view, view_of
-from services.tenant.service import Seen
 from shared.contracts.tenant import BillingContact, DomainState
 from shared.testing import operator, tenant_person
 

@@ -1,9 +1,21 @@
-// The tenant service's two reads as NestJS with its Fastify adapter and Mongoose with .lean(): the same query on the
-// same collection, the same token check, the same bytes. Decorators are applied by hand, so that nothing is compiled.
+// The tenant service's reads as NestJS with its Fastify adapter and Mongoose with .lean(): the same queries along the
+// same indexes of the same collection, the same token check, the same bytes. Decorators are applied by hand, so that
+// nothing is compiled.
 
 import 'reflect-metadata'
 import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto'
-import { Controller, Get, Module, NotFoundException, Param, Query, Res, UnauthorizedException } from '@nestjs/common'
+import {
+  BadRequestException,
+  Controller,
+  Get,
+  Module,
+  NotFoundException,
+  Param,
+  Query,
+  Req,
+  Res,
+  UnauthorizedException,
+} from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
 import { FastifyAdapter } from '@nestjs/platform-fastify'
 import mongoose from 'mongoose'
@@ -39,10 +51,27 @@ const tenantSchema = new mongoose.Schema(
     created_at: Date,
     updated_at: Date,
     version: Number,
+    ownership: [new mongoose.Schema({ partner: String, since: Date, until: Date }, { _id: false })],
+    detached_until: Date,
+    deletion: new mongoose.Schema(
+      {
+        requested_at: Date,
+        reason: String,
+        erase_after: Date,
+        restores_to: String,
+        erasing_since: Date,
+        erased_at: Date,
+      },
+      { _id: false },
+    ),
+    words: [String],
+    prefixes: [String],
   },
   { collection: 'tenants', versionKey: false },
 )
 const Tenant = connection.model('Tenant', tenantSchema)
+const countsSchema = new mongoose.Schema({ _id: String }, { collection: 'tenant_counts', versionKey: false, strict: false })
+const Counts = connection.model('Counts', countsSchema)
 
 const publicKeys = new Map(
   Object.entries(JSON.parse(INTERNAL_KEYS)).map(([kid, { owner, x }]) => [
@@ -98,33 +127,115 @@ function viewOf(t) {
     createdAt: t.created_at,
     updatedAt: t.updated_at,
     version: t.version,
+    ownership: t.ownership.map((past) => ({ partner: past.partner, since: past.since, until: past.until })),
+    detachedUntil: t.detached_until,
+    detachedOverdue: t.partner === null && t.detached_until !== null && t.detached_until <= Date.now(),
+    deletion: t.deletion && {
+      requestedAt: t.deletion.requested_at,
+      reason: t.deletion.reason,
+      eraseAfter: t.deletion.erase_after,
+      restoresTo: t.deletion.restores_to,
+      erasingSince: t.deletion.erasing_since,
+      erasedAt: t.deletion.erased_at,
+    },
     provisioning: {},
   }
 }
 
-const NO_FILTER = createHash('sha256').update('{}').digest('hex').slice(0, 16)
-
-function cursorOf(slug) {
-  return Buffer.from(JSON.stringify({ k: [slug], q: NO_FILTER })).toString('base64url')
+function fingerprintOf(filters) {
+  const sorted = Object.fromEntries(Object.entries(filters).sort(([a], [b]) => (a < b ? -1 : 1)))
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16)
 }
 
-let counts = { until: 0, byStatus: {} }
+function cursorOf(slug, filters) {
+  return Buffer.from(JSON.stringify({ k: [slug], q: fingerprintOf(filters) })).toString('base64url')
+}
 
-async function countByStatus() {
-  if (counts.until < Date.now()) {
-    const rows = await Tenant.aggregate([{ $match: {} }, { $group: { _id: '$status', n: { $sum: 1 } } }])
-    counts = { until: Date.now() + COUNTS_MS, byStatus: Object.fromEntries(rows.map((row) => [row._id, row.n])) }
+function slugAfter(cursor, filters) {
+  const { k, q } = JSON.parse(Buffer.from(cursor, 'base64url'))
+  if (q !== fingerprintOf(filters)) throw new BadRequestException()
+  return k[0]
+}
+
+// The design of services/tenant/lists.py: what comes before the slug in the index is equal, or one of five statuses.
+const STATUSES = ['pending', 'active', 'suspended', 'deleting', 'deleted']
+const LONGEST_PREFIX = 8
+const WITHOUT_SEARCH = { words: 0, prefixes: 0 }
+const by = (...names) => Object.fromEntries([...names, 'slug'].map((name) => [name, 1]))
+const startsWith = (word) => ({ words: { $regex: `^${word}` } })
+
+function tellingWords(q) {
+  const words = [...new Set(q.toLowerCase().match(/[^\W_]+/g) ?? [])].sort()
+  const telling = words.filter((word) => !words.some((other) => other !== word && other.startsWith(word)))
+  return telling.sort((a, b) => b.length - a.length)
+}
+
+function walksOf(filters, owners, after) {
+  const words = filters.q ? tellingWords(filters.q) : []
+  const beyond = after === null ? {} : { slug: { $gt: after } }
+  const exact = { ...(filters.status && { status: filters.status }), ...(filters.plan && { plan: filters.plan }) }
+  const merged = { status: { $in: STATUSES }, ...exact, ...owners, ...beyond }
+  const owner = 'partner' in owners ? ['partner'] : []
+  const walks = words.slice(0, 3).map((word) => {
+    const prefix = word.slice(0, LONGEST_PREFIX)
+    const besides = words.filter((other) => other !== prefix)
+    const rest = { ...(exact.plan && { plan: exact.plan }), ...(besides.length && { $and: besides.map(startsWith) }) }
+    const { plan, ...keys } = merged
+    return { keys: { ...keys, prefixes: prefix }, rest, index: by(...owner, 'prefixes', 'status') }
+  })
+  if (exact.plan) {
+    const rest = words.length ? { $and: words.map(startsWith) } : {}
+    walks.push({ keys: merged, rest, index: by(...owner, 'plan', 'status') })
   }
-  return counts.byStatus
+  if (walks.length) return walks
+  return [{ keys: { ...exact, ...owners, ...beyond }, rest: {}, index: by(...owner, ...(exact.status ? ['status'] : [])) }]
+}
+
+function walk({ keys, rest, index }, limit) {
+  return Tenant.find({ ...keys, ...rest }, WITHOUT_SEARCH).hint(index).sort({ slug: 1 }).limit(limit).lean()
+}
+
+async function race(walks, limit) {
+  for (let steps = 4 * limit; ; steps *= 10) {
+    for (const { keys, rest, index } of walks) {
+      const fitting = [{ $match: rest }, { $limit: limit }, { $unset: Object.keys(WITHOUT_SEARCH) }]
+      const facets = { rows: fitting, seen: [{ $count: 'rows' }] }
+      const pipeline = [{ $match: keys }, { $sort: { slug: 1 } }, { $limit: steps }, { $facet: facets }]
+      const [both] = await Tenant.aggregate(pipeline).hint(index)
+      if (both.rows.length === limit || (both.seen[0]?.rows ?? 0) < steps) return both.rows
+    }
+  }
+}
+
+const counts = new Map()
+
+function countByStatus(row) {
+  const known = counts.get(row)
+  if (known !== undefined && known.until >= Date.now()) return known.found
+  const found = Counts.findById(row)
+    .lean()
+    .then((all) => Object.fromEntries(Object.entries(all ?? {}).filter(([name, n]) => name !== '_id' && n !== 0)))
+  counts.set(row, { until: Date.now() + COUNTS_MS, found })
+  return found
 }
 
 class Tenants {
-  async list(limitText) {
+  async list({ limit: limitText, cursor, detached, ...given }, request, reply) {
     const limit = Number(limitText ?? 100)
-    const rows = await Tenant.find({}).sort({ slug: 1 }).limit(limit + 1).lean()
+    const filters = detached === undefined ? given : { ...given, detached: detached === 'true' }
+    const after = cursor === undefined ? null : slugAfter(cursor, filters)
+    const { principal } = request
+    const own = principal.surface === 'operator' && principal.platformAdmin ? null : principal.partner.slug
+    const owners = detached === 'true' ? { partner: null } : filters.partner ? { partner: filters.partner } : {}
+    const walks = walksOf(filters, own === null ? owners : { partner: own }, after)
+    const rows = await (walks.length > 1 ? race(walks, limit + 1) : walk(walks[0], limit + 1))
     const items = rows.slice(0, limit).map(viewOf)
-    const next = rows.length > limit ? cursorOf(rows[limit - 1].slug) : null
-    return { items, next, counts: await countByStatus() }
+    const next = rows.length > limit ? cursorOf(rows[limit - 1].slug, filters) : null
+    if (next !== null) {
+      const query = new URLSearchParams({ ...request.query, cursor: next })
+      reply.header('link', `</api/tenants?${query}>; rel="next"`)
+    }
+    return { items, next, counts: await countByStatus(own === null ? '*' : `partner:${own}`) }
   }
 
   async read(slug, reply) {
@@ -144,7 +255,9 @@ function decorate(target, name, ...decorators) {
   for (const decorator of decorators) decorator(target.prototype, name, descriptor)
 }
 decorate(Tenants, 'list', Get('api/tenants'))
-Query('limit')(Tenants.prototype, 'list', 0)
+Query()(Tenants.prototype, 'list', 0)
+Req()(Tenants.prototype, 'list', 1)
+Res({ passthrough: true })(Tenants.prototype, 'list', 2)
 decorate(Tenants, 'read', Get('api/tenants/:slug'))
 Param('slug')(Tenants.prototype, 'read', 0)
 Res({ passthrough: true })(Tenants.prototype, 'read', 1)

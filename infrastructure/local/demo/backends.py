@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -32,14 +33,29 @@ class Backends:
     def held(self, tenant: str) -> dict[str, bool]:
         """Tell what each backend holds of a tenant."""
         groups = self._authentik.get("/api/v3/core/groups/", params={"search": tenant}).json()["results"]
-        query = ["x:Domain/query", {"filter": {"name": f"{tenant}.example"}}, "0"]
-        found = self._stalwart.post("/jmap", json={"using": JMAP, "methodCalls": [query]}).json()
         drives = self._ocis.get("/graph/v1.0/drives").json()["value"]
         return {
             "group": any(group["name"].endswith(tenant) for group in groups),
-            "domain": bool(found["methodResponses"][0][1].get("ids")),
+            "domain": self._in_mail("Domain", f"{tenant}.example"),
             "space": any(drive["name"] == tenant for drive in drives),
         }
+
+    def held_of_person(self, email: str) -> dict[str, bool]:
+        """Tell what each backend holds of a person of a tenant."""
+        accounts = self._authentik.get("/api/v3/core/users/", params={"username": email}).json()["results"]
+        files = self._ocis.get(f"/graph/v1.0/users/{quote(email)}")
+        if files.status_code not in {200, 404}:
+            raise httpx.HTTPError(f"files answered {files.status_code}")
+        return {
+            "account": bool(accounts),
+            "mailbox": self._in_mail("Account", email.partition("@")[0]),
+            "user of files": files.status_code == httpx.codes.OK,
+        }
+
+    def _in_mail(self, kind: str, name: str) -> bool:
+        query = [f"x:{kind}/query", {"filter": {"name": name}}, "0"]
+        answer = self._stalwart.post("/jmap", json={"using": JMAP, "methodCalls": [query]}).json()
+        return bool(answer["methodResponses"][0][1]["ids"])
 
     def may_use_suite(self, username: str) -> bool:
         """Tell whether somebody signs in to the suite: the identity provider lets them, and files know them."""

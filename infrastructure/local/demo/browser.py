@@ -61,7 +61,7 @@ class Browser:
         session = self.call("GET", f"/auth/{self._surface}/session")
         assert session.status_code == httpx.codes.OK, f"{username} is not signed in: {session.text}"
 
-    def call(self, method: str, path: str, body: Any = None, **params: Any) -> httpx.Response:
+    def call(self, method: str, path: str, body: Any = None, /, **params: Any) -> httpx.Response:
         """Call the gateway as a single-page front end does; a write carries a key and is repeated under it."""
         headers = {"Origin": self._gateway, "X-Dezky-CSRF": "1", "X-Dezky-Surface": self._surface}
         if method == "POST":

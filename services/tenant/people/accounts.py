@@ -21,13 +21,16 @@ class Accounts:
     async def settle_activity(self, task: Task) -> None:
         """Disable the account of somebody who is shut out, enable that of everybody else.
 
+        The end of an invitation voids what this platform handed out; an account that somebody had before stays theirs.
+
         Raises:
             IdentityConflict: Authentik has no such account. AuthentikError: try again later.
         """
         found = await self._find(task)
         if found is not None:
             human, account = found
-            if account.is_active != human.active:
+            theirs = human.status == "expired" and account.person is None
+            if account.is_active != human.active and not theirs:
                 await self._authentik.set_active(account.pk, active=human.active)
         await self._done(task)
 

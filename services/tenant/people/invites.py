@@ -13,27 +13,22 @@ from datetime import timedelta
 import structlog
 
 from services.tenant.authentik import Account, AuthentikError
-from services.tenant.models import WrongStatus
 from services.tenant.people.access import Access, Authority, Ground
 from services.tenant.people.events import about
-from services.tenant.people.models import (
-    AlreadyAMember,
-    Human,
-    PersonInactive,
-    Place,
-    SeatLimitReached,
-)
+from services.tenant.people.models import AlreadyAMember, Human, InvitationExpired, PersonInactive, Place
 from services.tenant.people.onboarding import Credential, IdentityConflict, Met, Onboarding, identity_of
 from services.tenant.people.records import Records
 from services.tenant.people.repository import InviteInProgress
+from services.tenant.people.seats import Seats
 from services.tenant.people.tasks.models import Task, TaskLost, pause
-from services.tenant.repository import PartnerProjection, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING
 from shared.actors import actor_of, system
 from shared.auth import Person
 from shared.contracts.envelope import Actor
 from shared.contracts.user import PersonStatus, UserInvited, UserInviteStarted, UserInviteWithdrawn
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
 from shared.mongo import Transaction
@@ -78,9 +73,11 @@ class Invites:
         tenants: TenantRepository,
         partners: PartnerProjection,
         onboarding: Onboarding | None,
+        seats: Seats,
     ) -> None:
         self._records = records
         self._access = access
+        self._seats = seats
         self._tenants = tenants
         self._partners = partners
         self._onboarding = onboarding
@@ -92,8 +89,8 @@ class Invites:
 
         Raises:
             NotFound, InsufficientRole: the caller may not.
-            AlreadyAMember, InAnotherPartner, PersonInactive, SeatLimitReached, InviteInProgress, IdentityConflict,
-            AccountNotUsable, PartnerNotActive, WrongStatus: nothing remains of the invitation.
+            AlreadyAMember, InAnotherPartner, PersonInactive, InvitationExpired, SeatLimitReached, InviteInProgress,
+            IdentityConflict, AccountNotUsable, PartnerNotActive, WrongStatus: nothing remains of the invitation.
         """
         ground = await self._access.require(caller, place, Authority.CHANGE)
         task = await self._begin(caller, ground, new, claim)
@@ -147,7 +144,7 @@ class Invites:
             human = await self._known(ground, new, tx)
             if human is None:
                 human = replace(self._make(new).with_role(ground.place, role), version=1)
-                await self._records.people.insert(human, tx)
+                await self._records.write(actor, None, human, tx)
                 started = UserInviteStarted(**about(actor, None, human, ground.place, ground.partner))
                 await self._records.outbox.add(tx, started)
             else:
@@ -168,17 +165,8 @@ class Invites:
             await self._partners.require_active(place.slug, tx)
             first = await self._records.people.is_empty(place, tx)
             return "owner" if first else new.role or "staff"
-        await self._check_seats(place.slug, tx)
+        await self._seats.require_open(place.slug, tx)
         return new.role or "member"
-
-    async def _check_seats(self, slug: str, tx: Transaction) -> None:
-        tenant = await self._tenants.find(scope=EVERYTHING, slug=slug, tx=tx)
-        if tenant is None:
-            raise NotFound
-        if tenant.status not in {"pending", "active"}:
-            raise WrongStatus(f"nobody is invited to a tenant that is {tenant.status}")
-        if await self._records.people.seats_taken(slug, tx) >= tenant.seats:
-            raise SeatLimitReached(f"all {tenant.seats} are taken: buy more, or deactivate somebody")
 
     async def _known(self, ground: Ground, new: NewPerson, tx: Transaction) -> Human | None:
         known = await self._records.people.find_by_email_anywhere(new.email, tx)
@@ -187,10 +175,7 @@ class Invites:
         if len(known) > 1:
             raise IdentityConflict("several people here use this address: give them addresses of their own first")
         human = known[0]
-        if human.role_at(ground.place) is not None:
-            raise AlreadyAMember("change their role, or send their invitation again")
-        if human.status == "inactive":
-            raise PersonInactive("a platform operator can reactivate them")
+        _check_admissible(human, ground.place)
         if human.status == "inviting":
             raise InviteInProgress("another invitation of this address comes first: try again later")
         return human
@@ -216,7 +201,8 @@ class Invites:
             _check_role(met.owner, task)
         await onboarding.admit(met.account, task.place)
         if not met.ours:
-            return met, Credential("existing")
+            ended = met.owner is not None and met.owner.status == "expired" and met.account.person is not None
+            return met, Credential("none" if ended else "existing")
         if not somebody_waits or human.status != "inviting":
             return met, Credential("none")
         return met, await onboarding.credential(met.account)
@@ -230,12 +216,13 @@ class Invites:
             if human is None:
                 raise TaskLost("the invitation was withdrawn")
             before, after = await self._outcome(human, task, met.account, tx)
-            await self._records.people.save(before, after, tx)
+            await self._records.write(_actor(task), before, after, tx)
             partner = await self._partner_of(task, tx)
             facts = about(_actor(task), before, after, task.place, partner)
             event = UserInvited.model_validate({**facts, "handoff": credential.handoff})
             await self._records.outbox.add(tx, event)
-            if after.status == "inactive":  # shut out while the account was being made
+            # Shut out while the account was being made, or let in again after an invitation had ended.
+            if after.active != before.active or after.status == "inactive":
                 await self._records.tell_provider(after, "activity", tx)
             invitation = Invitation(after.id, after.status, met.account.uid, credential)
             if claim is not None:
@@ -253,13 +240,14 @@ class Invites:
         if owner is None:
             if human.identities:
                 raise IdentityConflict("the person's account is another one")
-            return human, human.known_as(identity_of(account), account.pk)
+            return human, human.known_as(identity_of(account), account.pk, self._records.invited_until)
         if owner.id != human.id:
             await self._records.withdraw(human, _actor(task), "merged", tx, task.place)
         _check_role(owner, task)
         if task.place.kind == "tenant":
-            await self._check_seats(task.place.slug, tx)
-        return owner, replace(owner.with_role(task.place, task.role), account=account.pk)
+            await self._seats.require_open(task.place.slug, tx)
+        admitted = owner.renewed(self._records.invited_until).with_role(task.place, task.role)
+        return owner, replace(admitted, account=account.pk, version=owner.version + 1)
 
     async def _partner_of(self, task: Task, tx: Transaction) -> str | None:
         if task.place is None or task.place.kind != "tenant":
@@ -295,8 +283,16 @@ def _actor(task: Task) -> Actor:
 def _check_role(owner: Human, task: Task) -> None:
     if task.place is None:
         return
-    if owner.status == "inactive":
-        raise PersonInactive("a platform operator can reactivate them")
-    if owner.role_at(task.place) is not None:
-        raise AlreadyAMember("change their role, or send their invitation again")
+    _check_admissible(owner, task.place)
     owner.with_role(task.place, task.role)
+
+
+def _check_admissible(human: Human, place: Place) -> None:
+    """Refuse to give a role to somebody who has one there, or whom the inviter may not bring back."""
+    if human.role_at(place) is not None:
+        raise AlreadyAMember("change their role, or send their invitation again")
+    if human.status == "inactive":
+        raise PersonInactive("a platform operator can reactivate them")
+    # Where they were invited their seat would be taken again, by somebody who has no say there.
+    if human.status == "expired" and human.places:
+        raise InvitationExpired("whoever invited them there sends that invitation again first")

@@ -21,8 +21,11 @@ OPERATOR_GROUP = "dezky-platform-admins"
 PARTNER_GROUP = "dezky-partner-staff"
 AUTHENTIK = "authentik"
 
-MAY_ACT = ("invited", "active")
+MAY_ACT: tuple[PersonStatus, ...] = ("invited", "active")
 """Statuses in which somebody can sign in; only they count as the last operator, owner or admin."""
+
+HOLDS_A_SEAT: tuple[PersonStatus, ...] = ("inviting", "invited", "active")
+"""Statuses in which somebody takes a seat wherever they have a role at a tenant."""
 
 
 class AlreadyAMember(Conflict):
@@ -43,6 +46,14 @@ class BelongsElsewhere(Conflict):
 
 class NotInvited(Conflict):
     code, title = "not_invited", "Only somebody who was invited and has not come yet gets a new credential"
+
+
+class InvitationExpired(Conflict):
+    code, title = "invitation_expired", "This person was invited elsewhere and did not come in time"
+
+
+class PersonErased(Conflict):
+    code, title = "person_erased", "This person was erased"
 
 
 class SeatLimitReached(Conflict):
@@ -100,6 +111,7 @@ class Human:
 
     Attributes:
         account: the identity provider's own number of the person, if it was learned; a cache, no identity.
+        invite_expires_at: until then an invited person comes, or the invitation ends; None once they came.
     """
 
     id: str
@@ -114,20 +126,30 @@ class Human:
     last_seen: datetime | None = None
     version: int = 1
     account: int | None = None
+    invite_expires_at: datetime | None = None
+    erased_at: datetime | None = None
 
     @property
     def active(self) -> bool:
         """Whether this person may act at all."""
-        return self.status != "inactive"
+        return self.status not in {"inactive", "expired", "erased"}
+
+    @property
+    def seats(self) -> frozenset[str]:
+        """The tenants in which this person takes a seat."""
+        return frozenset(self.tenants) if self.status in HOLDS_A_SEAT else frozenset()
 
     def seen_as(self, email: str, name: str, *, platform_admin: bool) -> Human:
-        """Take over what the identity provider says now; the same facts again change nothing."""
+        """Take over what the identity provider says now; the same facts again change nothing.
+
+        Of somebody who may not act nothing is taken over: their token says what they were.
+        """
         first_sign_in = self.status == "invited"
         known = (self.email, self.name, self.platform_admin)
-        if known == (email, name, platform_admin) and not first_sign_in:
+        if not self.active or (known == (email, name, platform_admin) and not first_sign_in):
             return self
-        status: PersonStatus = "active" if first_sign_in else self.status
-        return self.changed(email=email, name=name, platform_admin=platform_admin, status=status)
+        seen = {"email": email, "name": name, "platform_admin": platform_admin}
+        return self.changed(**seen, status="active", invite_expires_at=None)
 
     def role_at(self, place: Place) -> str | None:
         """Return the person's role at ``place``."""
@@ -166,20 +188,59 @@ class Human:
         return None if named is None else PartnerRoleState(slug=slug, role=named)
 
     def deactivated(self) -> Human:
-        """Shut the person out; a second time changes nothing."""
+        """Shut the person out; a second time changes nothing.
+
+        Raises:
+            PersonErased
+        """
+        self._require_somebody()
         return self if self.status == "inactive" else self.changed(status="inactive")
 
-    def reactivated(self) -> Human:
-        """Let the person in again, where they were: known to the identity provider, and seen here or not."""
+    def reactivated(self, at: datetime, invited_until: datetime) -> Human:
+        """Let the person in again, where they were: known to the identity provider, and seen here or not.
+
+        An invitation whose time is over by now stays over: its old credential must not come back to life.
+
+        Raises:
+            PersonErased. InvitationExpired: they never came, so they are invited again.
+        """
+        self._require_somebody()
+        if self.status == "expired":
+            raise InvitationExpired("send the invitation again: that makes a new credential, too")
         if self.status != "inactive":
             return self
-        met: PersonStatus = "active" if self.last_seen is not None else "invited"
-        return self.changed(status=met if self.identities else "inviting")
+        if not self.identities:
+            return self.changed(status="inviting")
+        if self.last_seen is not None:
+            return self.changed(status="active")
+        until = self.invite_expires_at or invited_until
+        return self.changed(status="invited" if at < until else "expired", invite_expires_at=until)
 
-    def known_as(self, identity: Identity, account: int) -> Human:
+    def known_as(self, identity: Identity, account: int, invited_until: datetime) -> Human:
         """Record who the person is at the identity provider; who was shut out meanwhile stays so."""
-        status: PersonStatus = "invited" if self.status == "inviting" else self.status
-        return self.changed(identities=(*self.identities, identity), account=account, status=status)
+        known: dict[str, Any] = {"identities": (*self.identities, identity), "account": account}
+        if self.status == "inviting":
+            known |= {"status": "invited", "invite_expires_at": invited_until}
+        return self.changed(**known)
+
+    def expired(self) -> Human:
+        """End the invitation of somebody who did not come; whoever came, or was shut out, stays what they are."""
+        return self.changed(status="expired") if self.status == "invited" else self
+
+    def renewed(self, until: datetime) -> Human:
+        """Invite somebody again whose invitation has ended; for everybody else nothing changes."""
+        return self.changed(status="invited", invite_expires_at=until) if self.status == "expired" else self
+
+    def erased(self, at: datetime) -> Human:
+        """Leave nothing but the id, and that and when there was somebody; a second time changes nothing."""
+        if self.status == "erased":
+            return self
+        nobody = Human(self.id, "", "", (), self.created_at, "erased", erased_at=at, version=self.version)
+        return nobody.changed()
+
+    def _require_somebody(self) -> None:
+        if self.status == "erased":
+            raise PersonErased("invite them as somebody new")
 
     def changed(self, **changes: Any) -> Human:
         """Return the next version with ``changes``."""

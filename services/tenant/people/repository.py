@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.tenant.people.models import MAY_ACT, Human, Identity, Place
-from shared.contracts.user import PartnerRoleState
+from services.tenant.people.models import HOLDS_A_SEAT, Human, Identity, Place
+from shared.contracts.user import PartnerRoleState, PersonStatus
 from shared.errors import Conflict, StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction, starts_with
 from shared.paging import Page, decode_cursor, encode_cursor
@@ -28,11 +28,16 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         Index([("email_key", 1)]),
         Index([("partner.slug", 1), ("_id", 1)]),
         Index([("tenant_slugs", 1), ("_id", 1)]),
+        # Counts a tenant's seats without reading the people.
+        Index([("tenant_slugs", 1), ("status", 1)]),
         Index([("platform_admin", 1), ("_id", 1)]),
         Index([("status", 1), ("_id", 1)]),
+        Index([("status", 1), ("invite_expires_at", 1)]),
         Index([("words", 1), ("_id", 1)]),
     ],
 }
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class IdentityTaken(Conflict):
@@ -49,7 +54,19 @@ class PeopleFilter:
 
     admins: bool = False
     inactive: bool = False
+    invited: bool = False
+    expired: bool = False
     q: str | None = None
+
+    @property
+    def statuses(self) -> list[PersonStatus]:
+        """The statuses that are wanted, if any are named: several widen."""
+        wanted: dict[PersonStatus, bool] = {
+            "inactive": self.inactive,
+            "invited": self.invited,
+            "expired": self.expired,
+        }
+        return [status for status, named in wanted.items() if named]
 
 
 class PeopleRepository:
@@ -61,13 +78,20 @@ class PeopleRepository:
 
     async def find_by_identity(self, identity: Identity, tx: Transaction | None = None) -> Human | None:
         """Return the person who is ``identity``, across all scopes: an identity has no scope."""
-        row = await self._people.find_one({"identities": {"$elemMatch": asdict(identity)}}, session=tx)
+        # The planner serves a partial index only where its condition is plain in the query: $elemMatch hides it.
+        known = {"identities.subject": identity.subject, "identities": {"$elemMatch": asdict(identity)}}
+        row = await self._people.find_one(known, session=tx)
         return None if row is None else _from(row)
 
     async def find_anywhere(self, person: str, tx: Transaction | None = None) -> Human | None:
         """Return a person by id."""
         row = await self._people.find_one({"_id": person}, session=tx)
         return None if row is None else _from(row)
+
+    async def erased_among(self, people: Collection[str]) -> set[str]:
+        """Return those of these people who were erased, across all scopes."""
+        rows = self._people.find({"_id": {"$in": list(people)}, "status": "erased"}, {"_id": 1})
+        return {row["_id"] async for row in rows}
 
     async def find_by_email_anywhere(self, email: str, tx: Transaction) -> list[Human]:
         """Return at most two people of this address, letter case aside: two are ambiguous already."""
@@ -79,8 +103,8 @@ class PeopleRepository:
         conditions: list[Document] = []
         if only.admins:
             conditions.append({"platform_admin": True})
-        if only.inactive:
-            conditions.append({"status": "inactive"})
+        # Whoever was erased is nobody: an id answers for itself, and is listed nowhere.
+        conditions.append({"status": {"$in": only.statuses} if only.statuses else {"$ne": "erased"}})
         if only.q:
             conditions += _search(only.q)
         return await self._page(conditions, asdict(only), limit, cursor)
@@ -107,18 +131,27 @@ class PeopleRepository:
         for key in sorted(place.key for place in places):
             await self._guards.update_one({"_id": key}, {"$inc": {"changes": 1}}, upsert=True, session=tx)
 
-    async def others_who_may_act(self, place: Place, role: str, person: str, tx: Transaction) -> int:
-        """Count who else has ``role`` at ``place`` and can sign in."""
+    async def others_with(
+        self, place: Place, role: str, statuses: Collection[PersonStatus], person: str, tx: Transaction
+    ) -> int:
+        """Count who else has ``role`` at ``place`` and one of ``statuses``."""
         holds: Document = _at(place)
         if place.kind != "platform":
             holds = {"partner.slug" if place.kind == "partner" else "tenant_slugs": place.slug}
             holds["partner.role" if place.kind == "partner" else f"tenants.{place.slug}"] = role
-        query = {**holds, "status": {"$in": list(MAY_ACT)}, "_id": {"$ne": person}}
+        query = {**holds, "status": {"$in": list(statuses)}, "_id": {"$ne": person}}
         return await self._people.count_documents(query, session=tx)
 
     async def seats_taken(self, tenant: str, tx: Transaction) -> int:
-        """Count the people of a tenant who hold a seat: whoever is not deactivated."""
-        return await self._people.count_documents({"tenant_slugs": tenant, "status": {"$ne": "inactive"}}, session=tx)
+        """Count the people of a tenant who hold a seat."""
+        holds: Document = {"tenant_slugs": tenant, "status": {"$in": list(HOLDS_A_SEAT)}}
+        return await self._people.count_documents(holds, session=tx)
+
+    async def last_seen_at(self, tenant: str, tx: Transaction) -> datetime | None:
+        """Return when somebody of a tenant was last seen; reads all its people."""
+        found = self._people.find({"tenant_slugs": tenant}, {"last_seen": 1}, session=tx)
+        row = await found.sort("last_seen", -1).limit(1).to_list()
+        return row[0]["last_seen"] if row else None
 
     async def is_empty(self, place: Place, tx: Transaction) -> bool:
         """Tell whether nobody has a role at ``place``."""
@@ -163,9 +196,42 @@ class PeopleRepository:
         if result.deleted_count == 0:
             raise StaleVersion("read the person again and repeat the change")
 
-    async def touch(self, human: Human, at: datetime) -> None:
+    async def touch(self, human: Human, at: datetime, tx: Transaction | None = None) -> None:
         """Record that a person was seen; no version, no event."""
-        await self._people.update_one({"_id": human.id}, {"$max": {"last_seen": at}})
+        known = {"_id": human.id, "status": {"$ne": "erased"}}
+        await self._people.update_one(known, {"$max": {"last_seen": at}}, session=tx)
+
+    async def prolong(self, human: Human, until: datetime, tx: Transaction) -> None:
+        """Give an invited person more time; no version, no event.
+
+        Raises:
+            StaleVersion: they came, or their invitation ended, since ``human`` was read.
+        """
+        invited = {"_id": human.id, "version": human.version, "status": "invited"}
+        result = await self._people.update_one(invited, {"$set": {"invite_expires_at": until}}, session=tx)
+        if result.matched_count == 0:
+            raise StaleVersion("read the person again and repeat the change")
+
+    async def overdue(self, limit: int) -> list[str]:
+        """Return ids of invited people whose time is over by the database's clock, the longest overdue first."""
+        due = {"$lte": ["$invite_expires_at", "$$NOW"]}
+        # Null sorts before every date: without the second condition it would be overdue.
+        query = {"status": "invited", "invite_expires_at": {"$gt": _LONG_AGO}, "$expr": due}
+        found = self._people.find(query, {"_id": 1}).sort("invite_expires_at", 1).limit(limit)
+        return [row["_id"] async for row in found]
+
+    async def is_overdue(self, person: str, tx: Transaction) -> bool:
+        """Tell whether somebody is invited and their time is over by the database's clock."""
+        due = {"$lte": ["$invite_expires_at", "$$NOW"]}
+        query = {"_id": person, "status": "invited", "invite_expires_at": {"$gt": _LONG_AGO}, "$expr": due}
+        return await self._people.find_one(query, {"_id": 1}, session=tx) is not None
+
+    async def give_time(self, span: timedelta) -> int:
+        """Give whoever was invited before invitations had an end this much time from now; return how many."""
+        until = {"$add": ["$$NOW", int(span.total_seconds() * 1000)]}
+        endless = {"status": "invited", "invite_expires_at": None}
+        result = await self._people.update_many(endless, [{"$set": {"invite_expires_at": until}}])
+        return result.modified_count
 
 
 def _taken(error: DuplicateKey) -> Conflict:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from services.tenant.people.access import Access, Authority
 from services.tenant.people.events import about
-from services.tenant.people.models import BelongsElsewhere, Human, Place, SeatLimitReached
+from services.tenant.people.models import BelongsElsewhere, Human, Place
 from services.tenant.people.records import Records
-from services.tenant.repository import TenantRepository
-from services.tenant.scope import EVERYTHING
+from services.tenant.people.seats import Seats
 from shared.actors import actor_of
 from shared.auth import Person
 from shared.contracts.user import UserDeactivated, UserReactivated, UserRoleChanged
@@ -23,10 +22,10 @@ from shared.mongo import Transaction
 class Roles:
     """Use cases on the roles of people."""
 
-    def __init__(self, records: Records, access: Access, tenants: TenantRepository) -> None:
+    def __init__(self, records: Records, access: Access, seats: Seats) -> None:
         self._records = records
         self._access = access
-        self._tenants = tenants
+        self._seats = seats
 
     async def change(self, caller: Person, place: Place, person: str, role: str, expected: int | None) -> Human:
         """Give somebody of ``place`` another role there; the same role again is a no-op.
@@ -44,7 +43,7 @@ class Roles:
                 return before
             if role != place.crown:
                 await self._keep_last(before, [place], tx)
-            await self._records.people.save(before, after, tx)
+            await self._records.write(actor_of(caller), before, after, tx)
             event = UserRoleChanged(**about(actor_of(caller), before, after, place, ground.partner))
             await self._records.outbox.add(tx, event)
             return after
@@ -68,7 +67,7 @@ class Roles:
             if before.status == "inviting" and not after.places:
                 await self._records.withdraw(before, actor, "role_removed", tx, place)
                 return
-            await self._records.people.save(before, after, tx)
+            await self._records.write(actor, before, after, tx)
             await self._records.outbox.add(tx, UserRoleChanged(**about(actor, before, after, place, ground.partner)))
             if place.kind == "partner":
                 await self._records.tell_provider(after, "groups", tx)
@@ -96,7 +95,7 @@ class Roles:
             if after is before:
                 return before
             await self._keep_last(before, before.places, tx)
-            await self._records.people.save(before, after, tx)
+            await self._records.write(actor_of(caller), before, after, tx)
             event = UserDeactivated(**about(actor_of(caller), before, after, within, ground.partner))
             await self._records.outbox.add(tx, event)
             await self._records.tell_provider(after, "activity", tx)
@@ -108,19 +107,19 @@ class Roles:
         """Let a person in again; a second time is a no-op.
 
         Raises:
-            NotFound, StaleVersion
+            NotFound, StaleVersion, PersonErased, InvitationExpired
             SeatLimitReached: their seat was taken meanwhile.
         """
 
         async def body(tx: Transaction) -> Human:
             before = await self._somebody_of(None, person, expected, tx)
-            after = before.reactivated()
+            after = before.reactivated(self._records.clock.now(), self._records.invited_until)
             if after is before:
                 return before
             await self._records.people.one_at_a_time(before.places, tx)
-            for slug in before.tenants:
-                await self._need_seat(slug, tx)
-            await self._records.people.save(before, after, tx)
+            for slug in sorted(after.seats):
+                await self._seats.require(slug, tx)
+            await self._records.write(actor_of(caller), before, after, tx)
             await self._records.outbox.add(tx, UserReactivated(**about(actor_of(caller), before, after)))
             await self._records.tell_provider(after, "activity", tx)
             return after
@@ -139,8 +138,3 @@ class Roles:
         await self._records.people.one_at_a_time(places, tx)
         for place in places:
             await self._records.keep_last(human, place, tx)
-
-    async def _need_seat(self, slug: str, tx: Transaction) -> None:
-        tenant = await self._tenants.find(scope=EVERYTHING, slug=slug, tx=tx)
-        if tenant is not None and await self._records.people.seats_taken(slug, tx) >= tenant.seats:
-            raise SeatLimitReached(f"all {tenant.seats} of {slug} are taken: buy more, or deactivate somebody")

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from services.tenant.people.directory import Directory
+from services.tenant.people.erasure.erasures import Erasures
 from services.tenant.people.invites import Invitation, Invites
 from services.tenant.people.models import PLATFORM, Human, Place
 from services.tenant.people.repository import PeopleFilter
@@ -61,6 +62,8 @@ class Deps(Protocol):
     def resends(self) -> Resends: ...
     @property
     def roles(self) -> Roles: ...
+    @property
+    def erasures(self) -> Erasures: ...
 
 
 async def _deps(request: Request) -> Deps:
@@ -129,14 +132,16 @@ async def list_users(
     calls: Calls,
     admins: Annotated[bool, Query(description="Only operators.")] = False,
     inactive: Annotated[bool, Query(description="Only who is deactivated.")] = False,
+    invited: Annotated[bool, Query(description="Only who was invited and has not come yet.")] = False,
+    expired: Annotated[bool, Query(description="Only who was invited and did not come in time.")] = False,
     q: Annotated[
         str | None, Query(max_length=254, description="Prefix of a word of the name or of the e-mail.")
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: CursorParam = None,
 ) -> Response:
-    """List everybody, in the order in which they became known."""
-    page = await calls.people.page(PeopleFilter(admins, inactive, q), limit, cursor)
+    """List everybody, in the order in which they became known; several statuses widen."""
+    page = await calls.people.page(PeopleFilter(admins, inactive, invited, expired, q), limit, cursor)
     reply = answer(PersonList(items=[person_view(known) for known in page.items], next=page.next))
     reply.headers.update(link_to(str(request.url), page.next))
     return send(reply)
@@ -178,6 +183,14 @@ async def reactivate_user(
 ) -> Response:
     """Let a person in again."""
     return send(_current(await calls.roles.reactivate(caller, person, expected, claim.answering(_current))))
+
+
+@router.post("/users/{person}/erase", response_model=PersonView)
+async def erase_user(
+    person: str, caller: Operator, calls: Calls, expected: ExpectedVersion, claim: Claimed
+) -> Response:
+    """Forget a person for ever: the id stays, everything personal goes."""
+    return send(_current(await calls.erasures.erase(caller, person, expected, claim.answering(_current))))
 
 
 @router.get("/partners/{slug}/users", response_model=MemberList)

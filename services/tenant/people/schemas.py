@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from services.tenant.people.directory import SignedIn
 from services.tenant.people.invites import Invitation, NewPerson
@@ -13,10 +13,26 @@ from services.tenant.people.service import Known, Me
 from shared.auth import Surface
 from shared.contracts.tenant import TenantStatus
 from shared.contracts.user import Handoff, PartnerRoleName, PartnerRoleState, PersonStatus, TenantRoleName
+from shared.domains import parse_domain
+from shared.errors import Invalid
 from shared.paging import Page
 from shared.schemas import Email, Input, Text, Timestamp, View
 
 Claim = Annotated[str, Field(max_length=400)]
+
+
+def _unmistakable(address: str) -> str:
+    """Refuse an address whose letters may be taken for others: what is not ASCII shows itself as ``xn--``."""
+    if not address.isascii():
+        raise ValueError("must be written in ASCII, a domain of other letters in its xn-- form")
+    try:
+        parse_domain(address.rpartition("@")[2], "email")
+    except Invalid as error:
+        raise ValueError("must end in a domain name (IDNA 2008)") from error
+    return address
+
+
+InviteeEmail = Annotated[Email, AfterValidator(_unmistakable)]
 
 
 class ResolvePrincipal(Input):
@@ -44,7 +60,7 @@ class ResolvePrincipal(Input):
 class InviteOperator(Input):
     """A new operator of the platform."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     operator: Literal[True] = True
 
@@ -55,7 +71,7 @@ class InviteOperator(Input):
 class InvitePartnerPerson(Input):
     """Somebody new at a partner; the partner's first person is owner whatever is said here."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     role: PartnerRoleName = "staff"
 
@@ -66,7 +82,7 @@ class InvitePartnerPerson(Input):
 class InviteTenantPerson(Input):
     """Somebody new at a tenant; takes a seat."""
 
-    email: Email
+    email: InviteeEmail
     name: Text
     role: TenantRoleName = "member"
 
@@ -107,7 +123,7 @@ class PendingView(View):
 
 
 class PersonView(View):
-    """A person, as operators see them."""
+    """A person, as operators see them; of somebody who was erased only the id and the dates."""
 
     id: str
     email: str
@@ -119,6 +135,8 @@ class PersonView(View):
     tenants: dict[str, TenantRoleName]
     last_seen: Timestamp | None
     created_at: Timestamp
+    invite_expires_at: Timestamp | None
+    erased_at: Timestamp | None
     version: int
     pending: PendingView | None
 
@@ -132,6 +150,7 @@ class MemberView(View):
     role: str
     status: PersonStatus
     last_seen: Timestamp | None
+    invite_expires_at: Timestamp | None
     version: int
     pending: PendingView | None
 
@@ -239,6 +258,8 @@ def person_view(known: Known) -> PersonView:
         tenants=human.tenants,
         last_seen=human.last_seen,
         created_at=human.created_at,
+        invite_expires_at=human.invite_expires_at,
+        erased_at=human.erased_at,
         version=human.version,
         pending=_pending(known),
     )
@@ -254,6 +275,7 @@ def member_view(known: Known, place: Place) -> MemberView:
         role=human.role_at(place) or "",
         status=human.status,
         last_seen=human.last_seen,
+        invite_expires_at=human.invite_expires_at,
         version=human.version,
         pending=_pending(known),
     )

@@ -24,8 +24,11 @@ class Intents:
         return "pending" if self._configured else "active"
 
     async def want(self, tenant: Tenant, tx: Transaction) -> None:
-        """Record, together with a change, that the integrations have to follow it."""
-        if self._configured:
+        """Record, together with a change, that the integrations have to follow it.
+
+        What is erased passes through a comparison even where there is nothing to compare with: it ends the deletion.
+        """
+        if self._configured or tenant.erasing:
             await self._rows.want(tenant, tx)
 
     async def conditions(self, tenants: Iterable[Tenant], tx: Transaction | None = None) -> dict[str, Conditions]:

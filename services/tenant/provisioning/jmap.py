@@ -9,13 +9,14 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from services.tenant.patience import Patience
 from services.tenant.provisioning.remote import RemoteAway, RemoteBusy, RemoteDenied, RemoteRefused, refusal_of
 from shared.http_client import HttpClient, RemoteUnavailable
 
 DEADLINE = timedelta(seconds=5)
 OBJECTS = 500
 """Objects in a get, and ids in a page of a query."""
-MAX_PAGES = 40
+MAX_PAGES = 400
 AT_ONCE = 3
 """It answers four requests of one account at once, and refuses the fifth; one is left to others."""
 USING = ("urn:ietf:params:jmap:core", "urn:stalwart:jmap")
@@ -30,6 +31,7 @@ class Jmap:
         headers = {"authorization": f"Bearer {api_key}", "accept": "application/json"}
         self._http = HttpClient(base_url, deadline=deadline, headers=headers)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._patience = Patience()
 
     async def close(self) -> None:
         await self._http.close()
@@ -75,7 +77,33 @@ class Jmap:
         if identity not in (answer.get("updated") or {}):
             raise _refused(answer.get("notUpdated"), identity)
 
+    async def destroy(self, kind: str, ids: list[str]) -> dict[str, RemoteRefused]:
+        """Destroy objects; return the refusals by id. What is gone already is no refusal."""
+        refusals: dict[str, RemoteRefused] = {}
+        for start in range(0, len(ids), OBJECTS):
+            wanted = ids[start : start + OBJECTS]
+            answer = await self._call(f"x:{kind}/set", {"destroy": wanted})
+            done = set(answer.get("destroyed") or ())
+            for identity in wanted:
+                if identity in done:
+                    continue
+                refusal = _refused(answer.get("notDestroyed"), identity)
+                if isinstance(refusal, RemoteAway):
+                    raise refusal
+                if refusal.kind != "notFound":
+                    refusals[identity] = refusal
+        return refusals
+
     async def _call(self, method: str, arguments: Body) -> Body:
+        if (left := self._patience.left()) > 0:
+            raise RemoteBusy("it asked for patience", retry_after=left)
+        try:
+            return await self._answer(method, arguments)
+        except RemoteBusy as busy:
+            self._patience.asked(busy.retry_after)
+            raise
+
+    async def _answer(self, method: str, arguments: Body) -> Body:
         envelope = {"using": USING, "methodCalls": [[method, arguments, "0"]]}
         try:
             async with self._slots:
@@ -109,7 +137,12 @@ def _refused(refusals: Any, name: str) -> RemoteRefused | RemoteAway:
     refusal = refusals.get(name) if isinstance(refusals, dict) else None
     if not isinstance(refusal, dict):
         return RemoteAway("its answer does not say what became of the object")
-    return RemoteRefused(str(refusal.get("type", "unknown")), ", ".join(map(str, refusal.get("properties") or ())))
+    about = [*map(str, refusal.get("properties") or ()), *sorted({*map(_linked, refusal.get("linkedObjects") or ())})]
+    return RemoteRefused(str(refusal.get("type", "unknown")), ", ".join(about))
+
+
+def _linked(target: Any) -> str:
+    return str(target.get("object", "object")) if isinstance(target, dict) else "object"
 
 
 def _member(answer: Body, name: str, kind: type[list[Any]]) -> list[Any]:

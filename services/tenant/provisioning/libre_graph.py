@@ -5,15 +5,20 @@ Ids hold ``$`` and ``!`` and are encoded in paths. An object that the token may 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from services.tenant.provisioning.remote import RemoteAway, RemoteMissing, RemoteRefused, refusal_of
+from services.tenant.patience import Patience
+from services.tenant.provisioning.remote import RemoteAway, RemoteBusy, RemoteMissing, RemoteRefused, refusal_of
 from shared.http_client import HttpClient, RemoteUnavailable
 
 DEADLINE = timedelta(seconds=5)
+LIST_DEADLINE = timedelta(seconds=30)
+LONGEST_LIST = 256 * 1024 * 1024
+"""Spaces are listed whole, without pages or a filter by name: about a kilobyte for each of 100,000 and more."""
 # Ids of built-in roles, the same in every installation (ocis: services/graph/pkg/unifiedrole).
 SPACE_MANAGER = "312c0871-5ef7-4b3a-85b6-0e4074c64049"
 SPACE_EDITOR = "58c63c02-1d89-4572-916a-870abc5a1b7d"
@@ -26,14 +31,19 @@ class LibreGraph:
 
     def __init__(self, base_url: str, token: str, *, deadline: timedelta = DEADLINE) -> None:
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
-        self._http = HttpClient(f"{base_url.rstrip('/')}/graph/", deadline=deadline, headers=headers)
+        root = f"{base_url.rstrip('/')}/graph/"
+        self._http = HttpClient(root, deadline=deadline, headers=headers)
+        self._lists = HttpClient(root, deadline=LIST_DEADLINE, headers=headers, max_answer=LONGEST_LIST)
+        self._patience = Patience()
 
     async def close(self) -> None:
         await self._http.close()
+        await self._lists.close()
 
     async def spaces(self) -> list[Body]:
-        """Return all project spaces, disabled ones included."""
-        return _values(await self._call("GET", "v1.0/drives", params={"$filter": "driveType eq 'project'"}))
+        """Return all project spaces, disabled ones included; grows with the number of tenants, so ask seldom."""
+        only = {"$filter": "driveType eq 'project'"}
+        return _values(await self._call("GET", "v1.0/drives", client=self._lists, params=only))
 
     async def space(self, identity: str) -> Body | None:
         """Return a space, disabled or not."""
@@ -49,6 +59,18 @@ class LibreGraph:
 
     async def set_quota(self, identity: str, total: int) -> None:
         await self._call("PATCH", f"v1.0/drives/{_encoded(identity)}", json={"quota": {"total": total}})
+
+    async def set_description(self, identity: str, description: str) -> None:
+        await self._call("PATCH", f"v1.0/drives/{_encoded(identity)}", json={"description": description})
+
+    async def purge_space(self, identity: str) -> None:
+        """Delete a disabled space with its data.
+
+        Raises:
+            RemoteRefused: it is enabled.
+        """
+        with contextlib.suppress(RemoteMissing):
+            await self._call("DELETE", f"v1.0/drives/{_encoded(identity)}", headers={"Purge": "T"})
 
     async def disable_space(self, identity: str) -> None:
         """Disable a space, with its data in it. On a disabled one without ``Purge`` this changes nothing."""
@@ -79,6 +101,15 @@ class LibreGraph:
         }
         return _object(await self._call("POST", "v1.0/users", json=body))
 
+    async def change_user(self, identity: str, **members: str | bool) -> None:
+        """Change members of a user, named as the API names them."""
+        await self._call("PATCH", f"v1.0/users/{_encoded(identity)}", json=members)
+
+    async def remove_user(self, identity: str) -> None:
+        """Delete a user with their personal space; one that is gone is gone."""
+        with contextlib.suppress(RemoteMissing):
+            await self._call("DELETE", f"v1.0/users/{_encoded(identity)}")
+
     async def permissions(self, space: str) -> list[Body]:
         """Return who has which role in a space that is enabled."""
         return _values(await self._call("GET", f"v1beta1/drives/{_encoded(space)}/root/permissions"))
@@ -96,9 +127,18 @@ class LibreGraph:
     async def revoke(self, space: str, permission: str) -> None:
         await self._call("DELETE", f"v1beta1/drives/{_encoded(space)}/root/permissions/{_encoded(permission)}")
 
-    async def _call(self, method: str, path: str, **more: Any) -> Any:
+    async def _call(self, method: str, path: str, *, client: HttpClient | None = None, **more: Any) -> Any:
+        if (left := self._patience.left()) > 0:
+            raise RemoteBusy("it asked for patience", retry_after=left)
         try:
-            answer = await self._http.request(method, path, **more)
+            return await self._answer(client or self._http, method, path, **more)
+        except RemoteBusy as busy:
+            self._patience.asked(busy.retry_after)
+            raise
+
+    async def _answer(self, client: HttpClient, method: str, path: str, **more: Any) -> Any:
+        try:
+            answer = await client.request(method, path, **more)
         except RemoteUnavailable as error:
             raise RemoteAway(error.detail) from error
         try:

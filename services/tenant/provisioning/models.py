@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.tenant.models import Tenant
@@ -14,18 +15,24 @@ from shared.contracts.user import TenantRoleName
 GIB = 1024**3
 SPACE_BYTES_PER_SEAT = 10 * GIB
 MAILBOX_BYTES = 5 * GIB
+ERASED = "Erased"
 OPEN: frozenset[TenantStatus] = frozenset({"pending", "active"})
 """Statuses in which a tenant's people use the suite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at an integration found."""
+    """What one look at an integration found.
+
+    Attributes:
+        gone: of an erasure: how many objects of each kind were there and are seen to be gone.
+    """
 
     status: ConditionStatus
     reason: str
     message: str = ""
     retry_after: int = 0
+    gone: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,20 @@ class Condition:
 
 
 Conditions = Mapping[Integration, Condition]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a look at an integration that agreed found: for just what, when, and what an erasure had counted."""
+
+    fingerprint: str
+    at: datetime
+    reason: str
+    gone: Mapping[str, int]
+
+    @property
+    def finding(self) -> Finding:
+        return Finding("ready", self.reason, gone=self.gone)
 
 
 def untried(at: datetime) -> Condition:
@@ -117,6 +138,20 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaver:
+    """A person, whatever their status, of a tenant that is erased.
+
+    Attributes:
+        alone: they have no other place, but perhaps tenants that are erased as well.
+        suite: another tenant of theirs is open.
+    """
+
+    human: Human
+    alone: bool
+    suite: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What the integrations should hold. Two that are equal ask for the same.
 
@@ -124,6 +159,10 @@ class Desired:
         generation: the tenant's version.
         open: whether its people use the suite now.
         domains: names, the primary first.
+        gone: nothing of the tenant may stay.
+        barred: people of the tenant who are shut out everywhere.
+        leavers: of a tenant that is erased, everybody with a role there.
+        erased: ids of people who are remembered somewhere and do not exist any more.
     """
 
     tenant_id: str
@@ -133,6 +172,15 @@ class Desired:
     seats: int
     domains: tuple[str, ...]
     members: tuple[Member, ...]
+    gone: bool = False
+    barred: tuple[Human, ...] = ()
+    leavers: tuple[Leaver, ...] = ()
+    erased: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest that is the same as long as the same is asked for."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @property
     def mark(self) -> str:
@@ -144,15 +192,25 @@ class Desired:
         """What is found when everything is as it should be."""
         return Finding("ready", "Provisioned" if self.open else "Proven")
 
+    def erased_with(self, gone: Mapping[str, int]) -> Finding:
+        """What is found when nothing of the tenant is left."""
+        return Finding("ready", ERASED, gone=gone)
 
-def desired_of(tenant: Tenant, people: Iterable[Human], statuses: Mapping[str, TenantStatus]) -> Desired:
-    """Derive it from the tenant and everybody who has a role there."""
+
+def desired_of(
+    tenant: Tenant,
+    people: Iterable[Human],
+    statuses: Mapping[str, TenantStatus],
+    *,
+    ending: Collection[str] = (),
+    erased: Collection[str] = (),
+) -> Desired:
+    """Derive it from the tenant and everybody who has a role there; ``ending`` are tenants that are erased."""
     primary = sorted(tenant.domains, key=lambda domain: not domain.primary)
-    members = [
-        Member(human, human.tenants[tenant.slug], standing_of(human, statuses))
-        for human in people
-        if human.status in MAY_ACT and any(known.identity_provider == AUTHENTIK for known in human.identities)
-    ]
+    gone = tenant.erasing or tenant.status == "deleted"
+    # Being seen is no change of what should be.
+    everybody = [replace(human, last_seen=None) for human in people]
+    known = [h for h in everybody if any(one.identity_provider == AUTHENTIK for one in h.identities)]
     return Desired(
         tenant_id=tenant.id,
         slug=tenant.slug,
@@ -160,8 +218,23 @@ def desired_of(tenant: Tenant, people: Iterable[Human], statuses: Mapping[str, T
         open=tenant.status in OPEN,
         seats=tenant.seats,
         domains=tuple(domain.name for domain in primary),
-        members=tuple(replace(m, human=replace(m.human, last_seen=None)) for m in members),
+        members=()
+        if gone
+        else tuple(
+            Member(human, human.tenants[tenant.slug], standing_of(human, statuses))
+            for human in known
+            if human.status in MAY_ACT
+        ),
+        gone=gone,
+        barred=tuple(human for human in known if human.status == "inactive"),
+        leavers=tuple(_leaver(human, statuses, ending) for human in everybody) if gone else (),
+        erased=tuple(sorted(erased)),
     )
+
+
+def _leaver(human: Human, statuses: Mapping[str, TenantStatus], ending: Collection[str]) -> Leaver:
+    stay = [place for place in human.places if place.kind != "tenant" or place.slug not in ending]
+    return Leaver(human, alone=not stay, suite=standing_of(human, statuses).suite)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,94 +5,117 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from services.tenant.people.models import Human
+from services.tenant.provisioning.desires import Desires
+from services.tenant.provisioning.drift.models import Differences
 from services.tenant.provisioning.libre_graph import SPACE_EDITOR, SPACE_MANAGER, Body, LibreGraph
 from services.tenant.provisioning.models import SPACE_BYTES_PER_SEAT, Desired, Finding, Member
+from services.tenant.provisioning.ocis_erasure import SPACE, USERS, OcisErasure, is_disabled, marked_spaces
 from services.tenant.provisioning.remote import Memo, RemoteRefused
+from services.tenant.provisioning.repository import ProvisionedUsers
 
-SPACE, USERS = "space", "users"
 _ROLES = {"admin": SPACE_MANAGER, "member": SPACE_EDITOR}
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One look at everything. ``changes`` counts what was not as it should be; ``refused`` have no user there."""
+    """One look at everything. ``refused`` have no user there."""
 
     desired: Desired
     memo: Memo
+    found: Differences
     space: Body
-    changes: int = 0
     refused: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:
         return str(self.space["id"])
 
-    @property
-    def disabled(self) -> bool:
-        root = self.space.get("root") or {}
-        return (root.get("deleted") or {}).get("state") == "trashed"
-
 
 class OcisBackend:
     """Makes OCIS agree. What it did is believed only when a second look finds nothing left to do."""
 
-    def __init__(self, graph: LibreGraph) -> None:
+    def __init__(self, graph: LibreGraph, users: ProvisionedUsers, desires: Desires) -> None:
         self._graph = graph
+        self._users = users
+        self._erasure = OcisErasure(graph, users, desires)
 
     async def close(self) -> None:
         await self._graph.close()
 
-    async def reconcile(self, desired: Desired, memo: Memo) -> Finding:
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding:
         """Look, act, look again.
 
         Raises:
-            RemoteError
+            RemoteError, LeaseLost
         """
-        look = await self._pass(desired, memo)
-        if look.changes:
-            look = await self._pass(desired, memo)
-        if not desired.open and not look.disabled:
+        if desired.gone:
+            return await self._erasure.erase(desired, memo)
+        look = await self._pass(desired, memo, differences)
+        if differences.changes:
+            differences.again()
+            look = await self._pass(desired, memo, differences)
+        if not desired.open and not is_disabled(look.space):
             return Finding("pending", "StillAllowed", "OCIS still lists the tenant's space as enabled")
-        if look.changes:
-            return Finding("pending", "NotSettled", f"{look.changes} things were not as they had just been made")
+        if differences.changes:
+            return Finding("pending", "NotSettled", f"{differences.changes} things were not as they had just been made")
         if look.refused:
             return Finding("failed", "UserRefused", f"OCIS refuses them as users: {', '.join(look.refused)}")
         return desired.achieved
 
-    async def _pass(self, desired: Desired, memo: Memo) -> _Pass:
-        look = _Pass(desired, memo, await self._space(desired, memo))
-        if desired.open:
-            await self._open(look)
+    async def _pass(self, desired: Desired, memo: Memo, found: Differences) -> _Pass:
+        look = _Pass(desired, memo, found, await self._space(desired, memo, found))
+        if not desired.open:
+            if not is_disabled(look.space):
+                await found.repair("space-enabled", look.id)
+                await self._graph.disable_space(look.id)
+        elif await self._open(look):
             await self._fill(look)
-        elif not look.disabled:
-            await self._graph.disable_space(look.id)
-            look.changes += 1
+        await self._forget_erased(look)
         return look
 
-    async def _space(self, desired: Desired, memo: Memo) -> Body:
+    async def _space(self, desired: Desired, memo: Memo, found: Differences) -> Body:
         """Return the tenant's space, found by what we remember or by our mark, or made."""
         remembered = memo.get(SPACE)
         if remembered is not None:
             space = await self._graph.space(remembered)
             if space is not None:
                 return space
-        marked = [space for space in await self._graph.spaces() if desired.mark in str(space.get("description", ""))]
         # Of twins that somebody else made, every replica takes the same one.
-        space = min(marked, key=lambda each: str(each["id"])) if marked else None
+        space = min(await marked_spaces(self._graph, desired.mark), key=lambda each: str(each["id"]), default=None)
         if space is None:
+            await found.repair("space-deleted", remembered or "new")
             total = desired.seats * SPACE_BYTES_PER_SEAT
             space = await self._graph.create_space(desired.slug, desired.mark, total)
         await memo.put(SPACE, str(space["id"]))
         return space
 
-    async def _open(self, look: _Pass) -> None:
-        if look.disabled:
+    async def _forget_erased(self, look: _Pass) -> None:
+        """Delete the users that were made here for people who are erased; of others the role was taken, no more."""
+        for person in look.desired.erased:
+            user = look.memo.map(USERS).get(person)
+            if user is None:
+                continue
+            if await self._users.made(person):
+                await self._graph.remove_user(str(user))
+                await self._users.forget(person)
+                look.found.worked()
+                await look.memo.drop(USERS, person)
+
+    async def _open(self, look: _Pass) -> bool:
+        """Enable the space and set it right; False if it stays disabled, because that was accepted."""
+        if is_disabled(look.space):
+            if not await look.found.repair("space-disabled", look.id):
+                return False
             await self._graph.enable_space(look.id)
-            look.changes += 1
+        mark, description = look.desired.mark, str(look.space.get("description") or "")
+        if mark not in description:
+            await look.found.repair("space-unmarked", look.id)
+            await self._graph.set_description(look.id, f"{description} {mark}".strip())
         total = look.desired.seats * SPACE_BYTES_PER_SEAT
-        if (look.space.get("quota") or {}).get("total") != total:
+        if (look.space.get("quota") or {}).get("total") != total and await look.found.repair("space-quota", look.id):
             await self._graph.set_quota(look.id, total)
-            look.changes += 1
+        return True
 
     async def _fill(self, look: _Pass) -> None:
         """Give the tenant's people their role, and take it from those who left; guests of theirs are theirs."""
@@ -103,41 +126,60 @@ class OcisBackend:
             if user is not None:
                 staying.add(user)
                 await self._give(look, user, _ROLES[member.role], given.get(user))
-        for person, user in look.memo.map(USERS).items():
-            if user not in staying:
-                if user in given:
-                    await self._graph.revoke(look.id, str(given[user]["id"]))
-                    look.changes += 1
-                rest = {known: other for known, other in look.memo.map(USERS).items() if known != person}
-                await look.memo.put(USERS, rest)
+        for user in look.memo.map(USERS).values():
+            if user in given and user not in staying and await look.found.repair("space-member-added", user):
+                await self._graph.revoke(look.id, str(given[user]["id"]))
 
     async def _give(self, look: _Pass, user: str, role: str, permission: Body | None) -> None:
         if permission is None:
-            await self._graph.invite(look.id, user, role)
-        elif permission.get("roles") != [role]:
+            if await look.found.repair("space-member-removed", user):
+                await self._graph.invite(look.id, user, role)
+        elif permission.get("roles") != [role] and await look.found.repair("space-role", user):
             await self._graph.change_role(look.id, str(permission["id"]), role)
-        else:
-            return
-        look.changes += 1
 
     async def _user(self, look: _Pass, member: Member) -> str | None:
         """Return the id of a person's user: the one whose name is what Authentik says at their sign-in."""
-        known = look.memo.map(USERS).get(member.human.id)
-        if known is not None and await self._graph.user(known) is not None:
-            return str(known)
-        name = member.human.email
-        user = await self._graph.user(name)
+        human = member.human
+        known = look.memo.map(USERS).get(human.id)
+        user = None if known is None else await self._graph.user(known)
         if user is None:
-            try:
-                # Nobody signs in with this password: signing in is Authentik's.
-                user = await self._graph.create_user(name, member.human.name or name, name, secrets.token_urlsafe(32))
-            except RemoteRefused:
-                user = await self._graph.user(name)
-        if user is None:
-            look.refused.append(member.human.id)
-            return None
-        await look.memo.put(USERS, {**look.memo.map(USERS), member.human.id: str(user["id"])})
+            user = await self._graph.user(human.email) or await self._create(look, human, known)
+            if user is None:
+                look.refused.append(human.id)
+                return None
+            await look.memo.keep(USERS, human.id, str(user["id"]))
+        await self._rename(look, human, user)
         return str(user["id"])
+
+    async def _create(self, look: _Pass, human: Human, known: str | None) -> Body | None:
+        await look.found.repair("user-deleted", known or "new")
+        name = human.email
+        # Before the call: if its reply is lost, what is found afterwards is known as made here.
+        await self._users.making(human.id)
+        try:
+            # Nobody signs in with this password: signing in is Authentik's.
+            return await self._graph.create_user(name, human.name or name, name, secrets.token_urlsafe(32))
+        except RemoteRefused:
+            user = await self._graph.user(name)
+            if user is None:
+                await self._users.forget(human.id)
+            return user
+
+    async def _rename(self, look: _Pass, human: Human, user: Body) -> None:
+        """Let a user that was made here follow the person's name and address, by which a sign-in finds it."""
+        wanted = {
+            "displayName": human.name or human.email,
+            "mail": human.email,
+            "onPremisesSamAccountName": human.email,
+        }
+        other = {member: value for member, value in wanted.items() if user.get(member) != value}
+        if not other or not await self._users.made(human.id):
+            return
+        if await look.found.repair("user-changed", user["id"]):
+            try:
+                await self._graph.change_user(str(user["id"]), **other)
+            except RemoteRefused:
+                look.refused.append(human.id)
 
 
 def _holder(permission: Body) -> str:

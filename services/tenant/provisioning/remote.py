@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import httpx
 
 from services.tenant.authentik import AuthentikBusy, AuthentikDenied, AuthentikRejected
+from services.tenant.provisioning.drift.models import Differences
 from services.tenant.provisioning.models import Desired, Finding
 from shared.errors import Conflict, DomainError, Unavailable
 
@@ -56,7 +57,11 @@ class NameTaken(Conflict):
 
 
 class Memo:
-    """What an integration's part remembers about one tenant: foreign ids, kept before they are relied on."""
+    """What an integration's part remembers about one tenant: foreign ids, kept before they are relied on.
+
+    Raises, wherever something is kept:
+        LeaseLost: another replica works on this tenant now.
+    """
 
     def __init__(self, values: dict[str, Any], save: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         self._values = values
@@ -70,21 +75,30 @@ class Memo:
         return dict(self._values.get(name) or {})
 
     async def put(self, name: str, value: Any) -> None:
-        """Keep a value; the same value again costs nothing.
-
-        Raises:
-            LeaseLost: another replica works on this tenant now.
-        """
+        """Keep a value; the same value again costs nothing."""
         if self._values.get(name) != value:
-            changed = {**self._values, name: value}
-            await self._save(changed)
-            self._values = changed
+            await self._save({name: value})
+            self._values[name] = value
+
+    async def keep(self, name: str, key: str, value: Any) -> None:
+        """Keep one entry of a map, whose keys hold no dot: the rest of a large one is not written again."""
+        entries = self._values.setdefault(name, {})
+        if entries.get(key) != value:
+            await self._save({f"{name}.{key}": value})
+            entries[key] = value
+
+    async def drop(self, name: str, key: str) -> None:
+        """Forget one entry of a map."""
+        entries = self._values.get(name) or {}
+        if key in entries:
+            await self._save({f"{name}.{key}": None})
+            del entries[key]
 
 
 class Backend(Protocol):
     """One integration. ``reconcile`` looks first, so it can be repeated; it raises what keeps it from looking."""
 
-    async def reconcile(self, desired: Desired, memo: Memo) -> Finding: ...
+    async def reconcile(self, desired: Desired, memo: Memo, differences: Differences) -> Finding: ...
 
     async def close(self) -> None: ...
 

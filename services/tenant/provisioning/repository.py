@@ -13,10 +13,12 @@ from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
 from services.tenant.models import Tenant
-from services.tenant.provisioning.models import Condition
-from shared.contracts.tenant import Integration
+from services.tenant.provisioning.drift.models import Difference
+from services.tenant.provisioning.models import Agreement, Condition
+from shared.contracts.tenant import DriftState, Integration, ProvisioningState
 from shared.leases import LeaseLost
 from shared.mongo import Document, Index, Mongo, Transaction
+from shared.paging import Page, decode_cursor, encode_cursor
 
 log = structlog.get_logger()
 
@@ -26,7 +28,10 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         Index([("next_at", 1)]),
         Index([("people", 1)]),
     ],
+    "provisioned_users": [],
 }
+PEOPLE_IN_MEMOS = ("accounts", "users", "shut_out")
+"""Names under which a memo maps ids of people to foreign objects of theirs."""
 _CHANGED_PEOPLE: Document = {
     "ns.coll": "people",
     # Being seen is no change: only what counts as a version is.
@@ -42,6 +47,9 @@ class Row:
         version: counts the changes of conditions that others were told.
         wanted: counts how often a comparison was asked for.
         memos: by integration, what its part remembers.
+        agreed: by integration that agreed when it was last looked at, on what.
+        drift: by integration, what was found otherwise and is not told yet.
+        left: what is otherwise and is left to whoever made it.
     """
 
     tenant_id: str
@@ -51,6 +59,21 @@ class Row:
     attempts: int = 0
     conditions: dict[Integration, Condition] = field(default_factory=dict)
     memos: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agreed: dict[Integration, Agreement] = field(default_factory=dict)
+    drift: dict[Integration, list[Difference]] = field(default_factory=dict)
+    left: tuple[DriftState, ...] = ()
+
+    @property
+    def remembered(self) -> set[str]:
+        """The ids of people of whom an integration's part remembers something."""
+        maps = (memo.get(name) or {} for memo in self.memos.values() for name in PEOPLE_IN_MEMOS)
+        return {person for one in maps for person in one}
+
+    @property
+    def state(self) -> ProvisioningState:
+        """The state that events and snapshots carry."""
+        conditions = {name: condition.as_state() for name, condition in self.conditions.items()}
+        return ProvisioningState(tenant_id=self.tenant_id, slug=self.slug, conditions=conditions, version=self.version)
 
 
 class ProvisioningRepository:
@@ -95,9 +118,18 @@ class ProvisioningRepository:
         rows = self._rows.find({"_id": {"$in": list(tenant_ids)}}, {"memos": 0, "people": 0}, session=tx)
         return {row["_id"]: _from(row) async for row in rows}
 
+    async def page_across_tenants(self, limit: int, cursor: str | None) -> Page[Row]:
+        """Return the rows of which something was told, by tenant id; without memos."""
+        after = decode_cursor(cursor, {}, (str,))
+        told: Document = {"version": {"$gt": 0}} | ({} if after is None else {"_id": {"$gt": after[0]}})
+        rows = await self._rows.find(told, {"memos": 0, "people": 0}).sort("_id", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["_id"]], {}) if len(rows) > limit else None
+        return Page([_from(row) for row in rows[:limit]], more)
+
     async def due(self, limit: int, besides: Collection[str]) -> list[str]:
         """Return ids of tenants whose time has come, the longest due first."""
-        query = {"$expr": {"$lte": ["$next_at", "$$NOW"]}, "_id": {"$nin": list(besides)}}
+        # What is never looked at again has no such time, and nothing would be less than now.
+        query = {"next_at": {"$type": "date"}, "$expr": {"$lte": ["$next_at", "$$NOW"]}, "_id": {"$nin": list(besides)}}
         found = self._rows.find(query, {"_id": 1}).sort("next_at", 1).limit(limit)
         return [row["_id"] async for row in found]
 
@@ -113,15 +145,32 @@ class ProvisioningRepository:
         )
         return _from(_held(row))
 
-    async def remember(self, tenant_id: str, token: int, integration: str, memo: dict[str, Any]) -> None:
-        """Keep what an integration's part must not forget.
+    async def remember(self, tenant_id: str, token: int, integration: str, changes: Mapping[str, Any]) -> None:
+        """Keep what an integration's part must not forget, by path; None is forgotten.
 
         Raises:
             LeaseLost: another replica works on this tenant now.
         """
-        change = {"$set": {f"memos.{integration}": memo}}
+        kept = {f"memos.{integration}.{path}": value for path, value in changes.items() if value is not None}
+        gone = {f"memos.{integration}.{path}": "" for path, value in changes.items() if value is None}
+        change = {verb: paths for verb, paths in (("$set", kept), ("$unset", gone)) if paths}
         result = await self._rows.update_one({"_id": tenant_id, "fence": token}, change)
         _held(result.matched_count or None)
+
+    async def found(self, tenant_id: str, token: int, integration: str, drift: Sequence[Difference]) -> None:
+        """Keep what was found otherwise, before it is repaired.
+
+        Raises:
+            LeaseLost: another replica works on this tenant now.
+        """
+        change = {"$set": {f"drift.{integration}": [list(one) for one in drift]}}
+        result = await self._rows.update_one({"_id": tenant_id, "fence": token}, change)
+        _held(result.matched_count or None)
+
+    async def left(self, tenant_id: str) -> tuple[DriftState, ...]:
+        """Return what the last comparison left to whoever made it."""
+        row = await self._rows.find_one({"_id": tenant_id}, {"left": 1})
+        return tuple(DriftState.model_validate(one) for one in (row or {}).get("left", ()))
 
     async def expect(self, tenant_id: str, token: int, people: Sequence[str]) -> None:
         """Keep who the tenant's people are, before anything is done about them: their changes concern it from now on.
@@ -132,19 +181,38 @@ class ProvisioningRepository:
         result = await self._rows.update_one({"_id": tenant_id, "fence": token}, {"$set": {"people": list(people)}})
         _held(result.matched_count or None)
 
-    async def settle(self, row: Row, token: int, delay: timedelta, tx: Transaction) -> None:
-        """Keep the conditions of ``row``; look again after ``delay``, or at once if that was asked for meanwhile.
+    async def settle(self, row: Row, token: int, delay: timedelta | None, tx: Transaction) -> None:
+        """Keep the findings in ``row``; look again after ``delay`` (None: never), or at once if that was asked for.
 
         Raises:
             LeaseLost: another replica works on this tenant now.
         """
+        later: Any = "$$REMOVE" if delay is None else _from_now(delay)
+        told = {name: [list(one) for one in drift] for name, drift in row.drift.items() if drift}
         change: Document = {
             "version": row.version,
             "attempts": row.attempts,
             "conditions": {"$literal": {name: asdict(condition) for name, condition in row.conditions.items()}},
-            "next_at": {"$cond": [{"$eq": ["$wanted", row.wanted]}, _from_now(delay), "$$NOW"]},
+            "agreed": {"$literal": {name: asdict(agreement) for name, agreement in row.agreed.items()}},
+            "drift": {"$literal": told},
+            "left": {"$literal": [one.model_dump() for one in row.left]},
+            "next_at": {"$cond": [{"$eq": ["$wanted", row.wanted]}, later, "$$NOW"]},
         }
         result = await self._rows.update_one({"_id": row.tenant_id, "fence": token}, [{"$set": change}], session=tx)
+        _held(result.matched_count or None)
+
+    async def retire(self, row: Row, token: int, tx: Transaction) -> None:
+        """Keep the conditions of a tenant that is deleted, forget all else, and never look again unless asked to.
+
+        Raises:
+            LeaseLost: another replica works on this tenant now.
+        """
+        conditions = {name: asdict(condition) for name, condition in row.conditions.items()}
+        change: Document = {
+            "$set": {"conditions": conditions, "attempts": 0},
+            "$unset": dict.fromkeys(("next_at", "memos", "agreed", "drift", "left", "people"), ""),
+        }
+        result = await self._rows.update_one({"_id": row.tenant_id, "fence": token}, change, session=tx)
         _held(result.matched_count or None)
 
     async def postpone(self, tenant_id: str, token: int, delay: timedelta) -> None:
@@ -186,7 +254,7 @@ def _from_now(delay: timedelta) -> Document:
 
 
 def _from(row: Document) -> Row:
-    kept = row.get("conditions", {})
+    kept, drift = row.get("conditions", {}), row.get("drift", {})
     return Row(
         tenant_id=row["_id"],
         slug=row["slug"],
@@ -195,4 +263,27 @@ def _from(row: Document) -> Row:
         attempts=row.get("attempts", 0),
         conditions={cast(Integration, name): Condition(**condition) for name, condition in kept.items()},
         memos=row.get("memos", {}),
+        agreed={cast(Integration, name): Agreement(**one) for name, one in row.get("agreed", {}).items()},
+        drift={cast(Integration, name): [Difference(*one) for one in found] for name, found in drift.items()},
+        left=tuple(DriftState.model_validate(one) for one in row.get("left", ())),
     )
+
+
+class ProvisionedUsers:
+    """Whose user in the file service was made here, across tenants: the collection ``provisioned_users``.
+
+    A person has one user there whatever their tenants, and nothing there tells whether it was made here.
+    """
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["provisioned_users"]
+
+    async def making(self, person: str) -> None:
+        """Record the intent, before the user is made: a lost reply must not hide it."""
+        await self._rows.update_one({"_id": person}, {"$setOnInsert": {"made": True}}, upsert=True)
+
+    async def made(self, person: str) -> bool:
+        return await self._rows.find_one({"_id": person}, {"_id": 1}) is not None
+
+    async def forget(self, person: str) -> None:
+        await self._rows.delete_one({"_id": person})

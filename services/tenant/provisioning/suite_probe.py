@@ -25,17 +25,38 @@ class SuiteProbe:
         # Without the API token: the probe is a stranger who knows a user name and a password.
         self._http = HttpClient(base_url, deadline=DEADLINE)
 
-    async def account(self, slug: str) -> Account:
-        """Return the tenant's probe, made if there is none.
+    async def find(self, slug: str) -> Account | None:
+        """Return the tenant's probe.
 
         Raises:
             NameTaken: somebody else has its user name. AuthentikError: try again later.
         """
-        name = _name(slug)
-        account = await account_named(self._authentik, name) or await self._create(name)
-        if account.ordinary:
-            raise NameTaken(f"a person has the user name {name}: rename them at Authentik")
+        account = await account_named(self._authentik, _name(slug))
+        if account is not None and account.ordinary:
+            raise NameTaken(f"a person has the user name {_name(slug)}: rename them at Authentik")
         return account
+
+    async def create(self, slug: str) -> Account:
+        """Return a new probe, or the one that was made meanwhile."""
+        name = _name(slug)
+        body = {"username": name, "name": name, "type": "service_account", "path": "dezky/probes", "is_active": True}
+        try:
+            return account_from(await self._authentik.call("POST", "core/users/", json=body))
+        except AuthentikRejected:
+            made_meanwhile = await self.find(slug)
+            if made_meanwhile is None:
+                raise
+            return made_meanwhile
+
+    async def remove(self, slug: str) -> bool:
+        """Delete the tenant's probe with its password; True if there was one."""
+        account = await self.find(slug)
+        if account is None:
+            return False
+        # The password first: of a probe without one nobody can make use, of a password without a probe somebody might.
+        await self._authentik.remove_token(_name(slug))
+        await self._authentik.remove_account(account.pk)
+        return True
 
     async def signs_in(self, slug: str, account: Account) -> bool:
         """Try to sign in.
@@ -66,16 +87,6 @@ class SuiteProbe:
 
     async def close(self) -> None:
         await self._http.close()
-
-    async def _create(self, name: str) -> Account:
-        body = {"username": name, "name": name, "type": "service_account", "path": "dezky/probes", "is_active": True}
-        try:
-            return account_from(await self._authentik.call("POST", "core/users/", json=body))
-        except AuthentikRejected:
-            made_meanwhile = await account_named(self._authentik, name)
-            if made_meanwhile is None:
-                raise
-            return made_meanwhile
 
 
 def _name(slug: str) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
+from services.tenant.provisioning.deletions import Deletions
+from services.tenant.provisioning.drift.service import DriftService
 from services.tenant.provisioning.reconciler import Reconciler
 from services.tenant.provisioning.repository import ProvisioningRepository
+from shared.leases import Lease
 from shared.mongo import Mongo, is_unavailable, wait_until_available
 from shared.tasks import end_tasks
 
@@ -17,22 +21,61 @@ log = structlog.get_logger()
 
 AT_ONCE = 8
 POLL_SECONDS = 1.0
+TIMER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """What happens because its time has come, in one replica at a time: erasures begin, acceptances end.
+
+    What is due is read from the database, so nothing is missed while nobody looks.
+    """
+
+    deletions: Deletions
+    drift: DriftService
+    lease: Lease
+
+    async def tick(self) -> None:
+        """Do what is due; in another replica that holds the lease, nothing.
+
+        Raises:
+            one of DATABASE_UNAVAILABLE
+        """
+        if await self.lease.acquire():
+            await self.deletions.begin()
+            await self.drift.expire()
 
 
 class ProvisioningWorker:
-    """Runs in every replica; the lease on each tenant keeps replicas apart."""
+    """Runs in every replica; the lease on each tenant keeps replicas apart.
 
-    def __init__(self, mongo: Mongo, rows: ProvisioningRepository, reconciler: Reconciler, resync: timedelta) -> None:
+    ``follow`` says that there are integrations, which have to be told of changes and of tenants that they never saw.
+    """
+
+    def __init__(
+        self,
+        mongo: Mongo,
+        rows: ProvisioningRepository,
+        reconciler: Reconciler,
+        resync: timedelta,
+        timers: Timers | None = None,
+        *,
+        follow: bool = True,
+    ) -> None:
         self._mongo = mongo
         self._rows = rows
         self._reconciler = reconciler
         self._resync = resync
+        self._timers = timers
+        self._follow = follow
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled; the database and every integration may be away."""
-        helpers = [asyncio.create_task(self._watch()), asyncio.create_task(self._adopt())]
+        helpers = [asyncio.create_task(self._watch()), asyncio.create_task(self._adopt())] if self._follow else []
+        if self._timers is not None:
+            helpers.append(asyncio.create_task(self._keep_time(self._timers)))
         try:
             while True:
                 await self._round()
@@ -77,6 +120,19 @@ class ProvisioningWorker:
                 if not is_unavailable(error):
                     log.exception("provisioning.watch_failed")
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _keep_time(self, timers: Timers) -> None:
+        try:
+            while True:
+                try:
+                    await timers.tick()
+                except Exception as error:
+                    # The loop must survive; what was due is due still.
+                    if not is_unavailable(error):
+                        log.exception("provisioning.timers_failed")
+                await asyncio.sleep(min(TIMER_SECONDS, self._resync.total_seconds()))
+        finally:
+            await timers.lease.release()
 
     async def _adopt(self) -> None:
         """Take on tenants from before any integration was configured."""

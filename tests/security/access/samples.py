@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.security.access.table import Operation, Role, key_of
@@ -44,6 +44,11 @@ def _new_partner(_: Place) -> Body:
     return {"slug": f"n-{_fresh()}", "name": "New", "contract": contract}
 
 
+def _new_report(_: Place) -> Body:
+    definition = {"dataset": "customers", "groupBy": ["plan"], "measures": ["customers"]}
+    return {"name": f"Report {_fresh()}", "definition": definition}
+
+
 def _invitation(role: str) -> Callable[[Place], Body]:
     return lambda _: {"email": f"{_fresh()}@new.example", "name": "New", "role": role}
 
@@ -52,8 +57,22 @@ def _fixed(**body: Any) -> Callable[[Place], Body]:
     return lambda _: body
 
 
+def _wanted(_: Place) -> Body:
+    return {"tenant": f"n-{_fresh()}"}
+
+
+def _to_partner(place: Place) -> Body:
+    return {"partner": place.partner}
+
+
 def _for_tenant(place: Place) -> Body:
     return {"tenantSlug": place.tenant}
+
+
+def _acceptance(_: Place) -> Body:
+    expires = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    drift = {"integration": "ocis", "kind": "space-quota", "object": _fresh()}
+    return {**drift, "reason": "a migration", "expiresAt": expires}
 
 
 BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
@@ -65,6 +84,12 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("PATCH", "/api/tenants/{}", "plan"): _fixed(plan="enterprise"),
     ("PATCH", "/api/tenants/{}", "cycle"): _fixed(cycle="year"),
     ("POST", "/api/tenants/{}/suspend", None): _fixed(reason="unpaid"),
+    ("DELETE", "/api/tenants/{}", None): _fixed(reason="left"),
+    # What is detached is attached again by the next row: the rest of the world counts on it.
+    ("DELETE", "/api/tenants/{}/partner", None): _fixed(),
+    ("PUT", "/api/tenants/{}/partner", None): _to_partner,
+    ("POST", "/api/partners/{}/transfers", None): _wanted,
+    ("POST", "/api/tenants/{}/drift/acceptances", None): _acceptance,
     ("POST", "/api/tenants/{}/users", None): _invitation("member"),
     ("PATCH", "/api/tenants/{}/users/{}", None): _fixed(role="admin"),
     ("POST", "/api/partners/{}/users", None): _invitation("staff"),
@@ -72,6 +97,9 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("POST", "/api/users/invite", None): lambda _: {"email": f"{_fresh()}@new.example", "name": "New"},
     ("POST", "/api/partners", None): _new_partner,
     ("PATCH", "/api/partners/{}", None): lambda _: {"name": f"Renamed {_fresh()}"},
+    ("POST", "/api/partners/{}/suspend", None): _fixed(reason="unpaid"),
+    ("POST", "/api/partners/{}/terminate", None): _fixed(),
+    ("POST", "/api/partners/{}/reports/custom", None): _new_report,
     ("POST", "/api/prices", None): lambda _: {"plan": f"n-{_fresh()}", "cycle": "year", "amounts": {"EUR": 1}},
     ("PATCH", "/api/prices/{}", None): lambda _: {"amounts": {"EUR": 1 + secrets.randbelow(10_000)}},
     ("POST", "/api/flags", None): lambda _: {"key": f"n_{_fresh()}", "description": "New"},
@@ -82,6 +110,8 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
 PARAMS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/api/prices/{}/impact"): {"currency": "EUR", "amount": 5},
 }
+# What only a tenant has that has gone through a whole deletion.
+_OF_THE_DELETED = {("GET", "/api/tenants/{}/certificate")}
 # The person who goes is made for the occasion.
 _TAKES_A_PERSON = {
     ("DELETE", "/api/tenants/{}/users/{}"),
@@ -90,6 +120,7 @@ _TAKES_A_PERSON = {
     ("POST", "/api/users/{}/deactivate"),
     ("POST", "/api/users/{}/erase"),
 }
+_ENDS_A_PARTNER = re.compile(r"/api/partners/\{\}/(suspend|resume|terminate)")
 # What only an operator does to a tenant or to the catalog is done to one that nobody else needs.
 _TAKES_A_TENANT = re.compile(r"/api/tenants/\{\}(/suspend|/resume|/restore|/reconcile|/partner|$)")
 
@@ -113,16 +144,21 @@ class Samples:
         path = re.sub(r"\{([^}]*)\}", lambda match: values.get(match[1], "0" * 36), operation.path)
         body, certain = self._body(operation, place)
         params = PARAMS.get(operation.key, {})
-        return Sample(operation.method, path, body, params, certain and values.keys() >= set(names))
+        certain = certain and values.keys() >= set(names) and operation.key not in _OF_THE_DELETED
+        return Sample(operation.method, path, body, params, certain)
 
     def permitted(self, operation: Operation, scope: str, role: Role) -> Sample:
         """Return a request for somebody who may: it names what may be used up."""
         world, place = self._world, self._world.own if role.own else self._world.foreign
         only_spare = operation.member is None and operation.method != "GET" and world.own.spare
         if only_spare and _TAKES_A_TENANT.fullmatch(operation.key[1]):
-            place = Place(world.own.spare, place.partner, place.tenant_person, place.partner_person, place.word)
+            # Of our partner, whoever asks: there is one spare tenant for both.
+            place = Place(world.own.spare, world.own.partner, place.tenant_person, place.partner_person, place.word)
         if operation.key in _TAKES_A_PERSON:
             place = self._with_a_person(operation, place)
+        if _ENDS_A_PARTNER.fullmatch(operation.key[1]):
+            made = world.operator("POST", "/api/partners", json=_new_partner(place))
+            place = Place("", made.json()["slug"], "", "", place.word)
         if operation.key[1] == "/api/flags/{}" and operation.method == "DELETE":
             made = world.operator("POST", "/api/flags", json={"key": f"gone_{_fresh()}", "description": "New"})
             return Sample("DELETE", f"/api/flags/{made.json()['key']}")

@@ -11,7 +11,7 @@ from shared.contracts.envelope import Actor
 from shared.errors import Conflict
 from shared.ids import new_id
 
-TaskKind = Literal["invite", "resend", "activity", "groups"]
+TaskKind = Literal["invite", "resend", "activity", "groups", "erase"]
 
 HOLD = timedelta(seconds=15)
 """How long one process has a task to itself: longer than any attempt takes. After a kill another takes it then."""
@@ -25,12 +25,25 @@ class TaskLost(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """By what the account of somebody who was erased is found; forgotten when that is done.
+
+    Attributes:
+        account: the identity provider's number of it. subjects: whom it must be.
+    """
+
+    account: int | None = None
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One open intent.
 
     ``invite`` makes a person known at the identity provider and gives them ``role`` at ``place``. ``activity`` and
     ``groups`` make the account there agree with our record, whatever that says by then: may the person sign in, and are
     they in the group of partners' people. ``resend`` only keeps a second resend away; no worker does anything for it.
+    ``erase`` forgets what is left of a person.
 
     Attributes:
         wanted: counts how often the intent was expressed; an effect answers only what it saw.
@@ -48,6 +61,7 @@ class Task:
     holder: str = field(default_factory=new_id)
     reason: str = ""
     created_at: datetime | None = None
+    leftover: Leftover | None = None
 
     @property
     def id(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
+from typing import get_args
 
 from pymongo import ReturnDocument
 
 from services.tenant.people.models import Place
 from services.tenant.people.repository import InviteInProgress
-from services.tenant.people.tasks.models import HOLD, Task, TaskLost
+from services.tenant.people.tasks.models import HOLD, Leftover, Task, TaskKind, TaskLost
 from shared.clock import Clock
 from shared.contracts.envelope import Actor
 from shared.ids import new_id
@@ -69,6 +71,8 @@ class TaskRepository:
             "reason": "",
             "created_at": self._clock.now(),
         }
+        if task.leftover is not None:
+            row["leftover"] = asdict(task.leftover)
         # An update by pipeline takes values for expressions, so what people wrote goes in as literals.
         change: Document = {name: {"$literal": value} for name, value in row.items()}
         change["wanted"] = {"$add": [{"$ifNull": ["$wanted", 0]}, 1]}
@@ -78,11 +82,11 @@ class TaskRepository:
         kept = {"holder": task.holder, "until": "$$NOW"}
         return change | {name: {"$ifNull": [f"${name}", value]} for name, value in kept.items()}
 
-    async def take_due(self) -> Task | None:
-        """Take the task that is due longest, and hold it."""
+    async def take_due(self, kinds: Collection[TaskKind] = get_args(TaskKind)) -> Task | None:
+        """Take the task of these kinds that is due longest, and hold it."""
         due = {"$and": [{"$lte": ["$next_at", "$$NOW"]}, {"$lte": ["$until", "$$NOW"]}]}
         row = await self._tasks.find_one_and_update(
-            {"state": "open", "$expr": due},
+            {"state": "open", "kind": {"$in": list(kinds)}, "$expr": due},
             [
                 {
                     "$set": {
@@ -108,7 +112,7 @@ class TaskRepository:
             raise TaskLost("whoever holds it now finishes it")
         done: list[Document] = [
             {"$set": {"state": "done", "done_at": "$$NOW", "until": "$$NOW", "reason": ""}},
-            {"$unset": "actor"},
+            {"$unset": ["actor", "leftover"]},
         ]
         again: list[Document] = [{"$set": {"until": "$$NOW", "next_at": "$$NOW", "attempts": 0}}]
         change = done if row["wanted"] == task.wanted else again
@@ -122,6 +126,10 @@ class TaskRepository:
     async def remove_invites(self, person: str, tx: Transaction) -> None:
         """Forget the invitations of a person whose record goes."""
         await self._tasks.delete_many({"person": person, "kind": "invite"}, session=tx)
+
+    async def remove_all(self, person: str, tx: Transaction) -> None:
+        """Forget whatever was to be told about a person; whoever works on it finds it taken away."""
+        await self._tasks.delete_many({"person": person}, session=tx)
 
     async def reasons(self, people: Sequence[str]) -> dict[str, str]:
         """Return who of ``people`` has something open, and why it has not happened yet (empty: not tried yet)."""
@@ -146,4 +154,9 @@ def _from(row: Document) -> Task:
         holder=row["holder"],
         reason=row["reason"],
         created_at=row["created_at"],
+        leftover=_leftover(row.get("leftover")),
     )
+
+
+def _leftover(row: Document | None) -> Leftover | None:
+    return None if row is None else Leftover(row["account"], tuple(row["subjects"]))

@@ -27,7 +27,10 @@ Handler = Callable[[Task], Awaitable[None]]
 
 
 class TaskWorker:
-    """Takes due tasks one after the other. A task whose attempt fails waits longer each time, with jitter."""
+    """Takes due tasks of the kinds that it has handlers for, one after the other.
+
+    A task whose attempt fails waits longer each time, with jitter.
+    """
 
     def __init__(self, mongo: Mongo, tasks: TaskRepository, handlers: Mapping[TaskKind, Handler]) -> None:
         self._mongo = mongo
@@ -38,7 +41,7 @@ class TaskWorker:
         """Work until cancelled; the database and Authentik may be away."""
         while True:
             try:
-                task = await self._tasks.take_due()
+                task = await self._tasks.take_due(list(self._handlers))
                 if task is None:
                     await asyncio.sleep(POLL_SECONDS)
                 else:

@@ -1,0 +1,1 @@
+"""Reports about a partner's customers, from the projection."""

@@ -1,0 +1,1 @@
+"""Reports that a partner defines and keeps, in a closed vocabulary."""

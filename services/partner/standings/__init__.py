@@ -1,0 +1,1 @@
+"""How customers stand: what the projections say of each together, in the form in which reports read it."""

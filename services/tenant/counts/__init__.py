@@ -1,0 +1,1 @@
+"""How many tenants have each status."""

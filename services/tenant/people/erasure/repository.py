@@ -1,0 +1,103 @@
+"""Where this service keeps something of people besides their records, and who was an operator until just now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+
+from services.tenant.people.erasure.models import forget_billing, forget_in_answer, forget_in_event
+from services.tenant.people.models import Identity
+from shared.mongo import Document, Index, Mongo, Transaction
+from shared.outbox import INDEXES as OUTBOX_INDEXES
+
+TOKENS_LAST = timedelta(hours=1)
+"""How long after their erasure an operator's token is refused; none that was issued before lives longer."""
+
+INDEXES: Mapping[str, Sequence[Index]] = {
+    # An erasure finds what is left of a person without reading a week of events.
+    "outbox": [
+        *OUTBOX_INDEXES["outbox"],
+        Index([("aggregate", 1)]),
+        Index(
+            [("envelope.data.actor.id", 1)],
+            {"partialFilterExpression": {"envelope.data.actor.type": "user"}, "name": "by_person_acting"},
+        ),
+    ],
+    "people_refused": [Index([("until", 1)], {"expireAfterSeconds": 0})],
+}
+
+
+class Traces:
+    """The collections ``outbox``, ``people_tasks`` and ``idempotency``, as far as they name people.
+
+    Everything here may be repeated, and finds only what is left.
+    """
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._events = mongo.db["outbox"]
+        self._tasks = mongo.db["people_tasks"]
+        self._answers = mongo.db["idempotency"]
+
+    async def forget(self, people: Collection[str]) -> None:
+        """Take what is personal of ``people`` out of events (told or not), tasks and stored answers.
+
+        An event that is not told yet is still told, without what was personal. Reads all stored answers.
+        """
+        for person in people:
+            await self._forget_in_events(person)
+            acted = {"actor.id": person, "actor.type": "user"}
+            await self._tasks.update_many(acted, {"$set": {"actor.email": None, "actor.ip": None}})
+        await self._forget_in_answers(people)
+
+    async def _forget_in_events(self, person: str) -> None:
+        acted = {"envelope.data.actor.id": person, "envelope.data.actor.type": "user"}
+        rows = self._events.find({"$or": [{"aggregate": f"users/{person}"}, acted]}, {"type": 1, "envelope.data": 1})
+        async for row in rows:
+            data = row["envelope"]["data"]
+            if forget_in_event(row["type"], data, person):
+                await self._put(row["_id"], data, None)
+
+    async def forget_billing(self, slug: str, email: str, tx: Transaction) -> None:
+        """Take an address out of what was said of a tenant's billing contact."""
+        rows = self._events.find({"aggregate": f"tenants/{slug}"}, {"type": 1, "envelope.data": 1}, session=tx)
+        async for row in rows:
+            data = row["envelope"]["data"]
+            if forget_billing(row["type"], data, email):
+                await self._put(row["_id"], data, tx)
+
+    async def _put(self, event: str, data: Document, tx: Transaction | None) -> None:
+        await self._events.update_one({"_id": event}, {"$set": {"envelope.data": data}}, session=tx)
+
+    async def _forget_in_answers(self, people: Collection[str]) -> None:
+        async for row in self._answers.find({"answer": {"$ne": None}}, {"answer.body": 1}):
+            body = forget_in_answer(bytes(row["answer"]["body"]), people)
+            if body is not None:
+                await self._answers.update_one({"_id": row["_id"]}, {"$set": {"answer.body": body}})
+
+
+class RefusedIdentities:
+    """The collection ``people_refused``: whose tokens would make an operator of somebody who was just erased.
+
+    It holds digests, and those for an hour.
+    """
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._rows = mongo.db["people_refused"]
+
+    async def refuse(self, person: str, identities: Sequence[Identity], tx: Transaction) -> None:
+        """Refuse the identities of a person until their tokens have ended."""
+        for identity in identities:
+            until = {"$add": ["$$NOW", int(TOKENS_LAST.total_seconds() * 1000)]}
+            change: list[Document] = [{"$set": {"person": person, "until": until}}]
+            await self._rows.update_one({"_id": _digest(identity)}, change, upsert=True, session=tx)
+
+    async def find(self, identity: Identity) -> str | None:
+        """Return the id of the person that a refused identity was."""
+        query = {"_id": _digest(identity), "$expr": {"$gt": ["$until", "$$NOW"]}}
+        row = await self._rows.find_one(query, {"person": 1})
+        return None if row is None else str(row["person"])
+
+
+def _digest(identity: Identity) -> str:
+    return hashlib.sha256(f"{identity.identity_provider}\x00{identity.subject}".encode()).hexdigest()

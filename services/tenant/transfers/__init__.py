@@ -1,0 +1,1 @@
+"""Requests of partners to take over a tenant."""
