@@ -25,7 +25,7 @@ from benchmarks.servers import Servers, both
 from benchmarks.setting import Setting
 from benchmarks.tenant_sides import authorizations
 from services.partner.customers.models import Customer, ProvisioningPart, Stay, SubscriptionPart, TenantPart, UsagePart
-from services.partner.customers.repository import INDEXES, _document
+from services.partner.standings.repository import INDEXES, _document
 from shared.mongo import Document
 from shared.testing import operator, partner_person
 
@@ -99,7 +99,7 @@ async def _measured(servers: Servers, size: int, asked: Asked, service: Pinned) 
     status, expected = await ask(service.port, asked.request(field))
     if status != 200:
         raise AssertionError(f"{asked.path}: {status} {expected!r}")
-    counted = await examined(servers, f"partner-{size}", "customers", service, asked.request(field))
+    counted = await examined(servers, f"partner-{size}", "standings", service, asked.request(field))
 
     async def run(seconds: float) -> Tally:
         requests = [asked.request(field) for field in authorizations(16, STAFF, audience="partner")]
@@ -133,15 +133,15 @@ def _service(setting: Setting, servers: Servers, database: str) -> Pinned:
 
 
 async def _fill(servers: Servers, database: str, size: int) -> None:
-    """Store customers as the service stores them after it has heard of them."""
+    """Store how customers stand as the service stores it after it has heard of them."""
     client: AsyncMongoClient[Document] = AsyncMongoClient(servers.mongo_uri)
     async with client:
-        customers = client[database].get_collection("customers", write_concern=WriteConcern(1))
+        standings = client[database].get_collection("standings", write_concern=WriteConcern(1))
         made = _customers(size)
         while batch := list(islice(made, _BATCH)):
-            await customers.insert_many(batch, ordered=False)
-        for index in INDEXES["customers"]:
-            await customers.create_indexes([IndexModel(list(index.keys), **index.options)])
+            await standings.insert_many(batch, ordered=False)
+        for index in INDEXES["standings"]:
+            await standings.create_indexes([IndexModel(list(index.keys), **index.options)])
 
 
 def _customers(count: int) -> Iterator[dict[str, Any]]:

@@ -46,6 +46,31 @@ async def test_a_slow_provider_leaves_the_invitation_pending_and_the_worker_fini
     assert (resend.status_code, resend.json()["handoff"]) == (201, "temp-password")
 
 
+async def test_nobody_is_made_known_for_a_tenant_that_is_being_deleted_until_it_is_restored(nordic: House) -> None:
+    await nordic.tenant("ending")
+    nordic.fault(effect="error", pathPrefix="/api/v3/core/users/")
+    assert (await nordic.invite("/api/tenants/ending/users", OWNER, "bea")).status_code == 202
+    tenants, tasks = nordic.mongo.db["tenants"], nordic.mongo.db["people_tasks"]
+    await tenants.update_one({"slug": "ending"}, {"$set": {"status": "deleting"}})
+    nordic.heal()
+
+    async def waits() -> bool:
+        (row,) = await nordic.listed("/api/tenants/ending/users")
+        return bool(row["pending"] == {"reason": "wrong_status"})
+
+    await eventually(waits)
+    assert nordic.accounts("bea") == []
+    await tenants.update_one({"slug": "ending"}, {"$set": {"status": "active"}})
+    await tasks.update_many({"state": "open"}, [{"$set": {"next_at": "$$NOW"}}])
+
+    async def finished() -> bool:
+        (row,) = await nordic.listed("/api/tenants/ending/users")
+        return bool(row["status"] == "invited")
+
+    await eventually(finished)
+    assert len(nordic.accounts("bea")) == 1
+
+
 async def test_a_lost_answer_to_the_creation_makes_no_twin(nordic: House) -> None:
     nordic.fault(effect="lose_reply", method="POST", pathPrefix="/api/v3/core/users/", count=1)
     reply = await nordic.invite("/api/partners/nordic/users", OWNER, "anna")

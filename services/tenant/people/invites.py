@@ -196,6 +196,8 @@ class Invites:
         human = await self._records.people.find_anywhere(task.person)
         if human is None or task.place is None:
             raise TaskLost("the invitation was withdrawn")
+        if task.place.kind == "tenant":
+            await self._seats.refuse_ending(task.place.slug)
         met = await onboarding.meet(human)
         if met.owner is not None:
             _check_role(met.owner, task)

@@ -40,3 +40,13 @@ class Seats:
         if tenant.status not in {"pending", "active"}:
             raise WrongStatus(f"nobody is invited to a tenant that is {tenant.status}")
         await self.require(slug, tx)
+
+    async def refuse_ending(self, slug: str) -> None:
+        """Return unless the tenant is being deleted; asked before an account is made, and bound to nothing.
+
+        Raises:
+            WrongStatus: an account made now could be one that its erasure has looked for already.
+        """
+        found = await self._tenants.statuses_across_tenants([slug])
+        if (status := found.get(slug)) in {"deleting", "deleted"}:
+            raise WrongStatus(f"nobody is let into a tenant that is {status}")

@@ -135,7 +135,7 @@ class ProvisioningWorker:
             await timers.lease.release()
 
     async def _adopt(self) -> None:
-        """Take on tenants from before any integration was configured."""
+        """Take on tenants from before any integration was configured, once: every later one has its row from birth."""
         while True:
             try:
                 while await self._rows.want_all_missing():
@@ -143,4 +143,6 @@ class ProvisioningWorker:
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("provisioning.adopt_failed")
-            await asyncio.sleep(self._resync.total_seconds())
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return

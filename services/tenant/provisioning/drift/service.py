@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.tenant.models import Tenant, WrongStatus
@@ -90,17 +90,6 @@ class DriftService:
         now = self.clock.now()
         check_acceptable(new.integration, new.difference.kind)
         check_expiry(new.expires_at, now)
-        draft = Acceptance(
-            id=new_id(),
-            tenant_id="",
-            slug=slug,
-            integration=new.integration,
-            difference=new.difference,
-            reason=new.reason,
-            by=caller.id,
-            created_at=now,
-            expires_at=new.expires_at,
-        )
 
         async def body(tx: Transaction) -> Acceptance:
             tenant = await self._tenant(slug, tx)
@@ -108,7 +97,7 @@ class DriftService:
                 raise WrongStatus("nothing of a tenant that is erased may stay")
             if await self.acceptances.count(tenant_id=tenant.id, tx=tx) >= MOST_ACCEPTED:
                 raise TooManyAcceptances(f"a tenant has at most {MOST_ACCEPTED}: end one first")
-            made = replace(draft, tenant_id=tenant.id)
+            made = _made(new, tenant, caller, now)
             await self.acceptances.insert(made, tx)
             await self.outbox.add(tx, _accepted(caller, tenant, made))
             await self.intents.want(tenant, tx)
@@ -156,6 +145,20 @@ class DriftService:
         if tenant is None:
             raise NotFound
         return tenant
+
+
+def _made(new: NewAcceptance, tenant: Tenant, caller: Person, at: datetime) -> Acceptance:
+    return Acceptance(
+        id=new_id(),
+        tenant_id=tenant.id,
+        slug=tenant.slug,
+        integration=new.integration,
+        difference=new.difference,
+        reason=new.reason,
+        by=caller.id,
+        created_at=at,
+        expires_at=new.expires_at,
+    )
 
 
 def _accepted(caller: Person, tenant: Tenant, made: Acceptance) -> TenantDriftAccepted:
