@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.tenant.repository import PRICES
+from services.tenant.projections.repository import PRICES
 from shared.contracts.billing import PriceState
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Mongo
