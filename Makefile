@@ -8,6 +8,8 @@ TORTURE ?= tests
 TORTURE_SEED ?= $(shell date +%s)
 AS ?=
 SURFACE ?=
+SERVICE ?=
+PROJECTION ?=
 
 export DEZKY_HOME
 export DEZKY_PORT_BASE
@@ -15,7 +17,7 @@ export DEZKY_PORT_BASE
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status demo token logs test test-unit check fix bench torture lock clean venv
+.PHONY: help run up down status demo token logs rebuild compare test test-unit check fix bench torture lock clean venv
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,12 @@ token: venv ## Print an access token: make -s token AS=operator@dezky.local SURF
 
 logs: venv ## Show the last lines of every log and follow them
 	@$(RUN) -m infrastructure.local logs --follow
+
+rebuild: venv ## Build projections anew, live: make rebuild SERVICE=partner [PROJECTION=customers]
+	@$(RUN) -m infrastructure.local rebuild "$(SERVICE)" $(PROJECTION)
+
+compare: venv ## Compare projections with their owners: make compare SERVICE=partner [PROJECTION=customers]
+	@$(RUN) -m infrastructure.local compare "$(SERVICE)" $(PROJECTION)
 
 test: venv ## Run all tests
 	@$(VENV)/bin/pytest -n 4 --dist loadgroup --no-loadscope-reorder

@@ -47,6 +47,8 @@ from shared.openapi import Operations, documented, name_of
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
 from shared.policy import from_services, principal_of
+from shared.projections.keeper import Keeper
+from shared.projections.routes import router_of
 from shared.settings import ServiceSettings, decode_key
 from shared.tasks import end_tasks
 from shared.topology import Topology
@@ -102,7 +104,7 @@ class Platform:
         return Lease(self.mongo.db, name, self.holder)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - an application has that many parts; the optional ones are named
     platform: Platform,
     deps: Any,
     routers: Sequence[APIRouter],
@@ -111,40 +113,57 @@ def create_app(
     tasks: Sequence[Task] = (),
     closing: Sequence[Task] = (),
     public: tuple[str, ...] = (),
+    keeper: Keeper | None = None,
     operations: Operations | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
-    ``closing`` is called once at the end: clients of other systems. ``operations`` describe the routes to clients.
+    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections,
+    ``operations`` describe the routes to clients.
     """
     prepared = asyncio.Event()
-    app = FastAPI(
-        title=f"Dezky {platform.name}",
-        version="0.1.0",
-        lifespan=_lifespan(platform, {**COMMON_INDEXES, **indexes}, (*tasks, platform.relay().run), closing, prepared),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=name_of,
-    )
-    app.state.operations = operations or {}
-    app.openapi = documented(app, routers)  # type: ignore[method-assign]
-    app.state.deps = deps
-    app.state.platform = platform
+    first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
+    if keeper is not None:
+        first.append(keeper.prepare)
+        tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
+    lifespan = _lifespan(platform, first, (*tasks, platform.relay().run), closing, prepared)
+    app = _described(platform, routers, operations or {}, lifespan)
+    app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
-    for router in routers:
+    for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:
         app.include_router(router)
     _render_errors(app, platform)
     app.add_middleware(Edge, service=platform.name, verifier=platform.verifier, public=public)
     return app
 
 
+def _described(
+    platform: Platform,
+    routers: Sequence[APIRouter],
+    operations: Operations,
+    lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Return an application without routes yet, which describes those of ``routers`` and has no pages of its own."""
+    app = FastAPI(
+        title=f"Dezky {platform.name}",
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=name_of,
+    )
+    app.state.operations = operations
+    app.openapi = documented(app, routers)  # type: ignore[method-assign]
+    return app
+
+
 def _lifespan(
     platform: Platform,
-    indexes: Mapping[str, Sequence[Index]],
+    first: Sequence[Task],
     tasks: Sequence[Task],
     closing: Sequence[Task],
     prepared: asyncio.Event,
@@ -152,7 +171,7 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         platform.bus.start()
-        workers = [asyncio.create_task(_prepare(platform, indexes, prepared))]
+        workers = [asyncio.create_task(_prepare(platform, first, prepared))]
         workers += [asyncio.create_task(_keep_running(task, prepared)) for task in tasks]
         yield
         await end_tasks(workers, STOP_SECONDS)
@@ -162,12 +181,13 @@ def _lifespan(
     return lifespan
 
 
-async def _prepare(platform: Platform, indexes: Mapping[str, Sequence[Index]], done: asyncio.Event) -> None:
-    """Create indexes once the database is there; until then the service is not ready."""
+async def _prepare(platform: Platform, first: Sequence[Task], done: asyncio.Event) -> None:
+    """Create indexes, and what else comes first, once the database is there; until then the service is not ready."""
     while not done.is_set():
         await wait_until_available(platform.mongo)
         try:
-            await platform.mongo.ensure_indexes(indexes)
+            for step in first:
+                await step()
         except Exception as error:
             if not is_unavailable(error):
                 log.exception("indexes.failed")

@@ -101,10 +101,11 @@ class Bus:
 
     async def close(self) -> None:
         """Stop connecting and close; nothing is flushed, because everything that matters was acknowledged."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connecting
+        if self._connecting is None:
+            return
+        self._connecting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._connecting
         with contextlib.suppress(NatsError, OSError):
             await self._client.close()
 
@@ -219,6 +220,20 @@ class Bus:
     async def subscribe_inbox(self, inbox: str, on_message: Callable[[Msg], Awaitable[None]]) -> Any:
         """Subscribe to an inbox of this process; used by ``Puller``."""
         return await self._client.subscribe(inbox, cb=on_message)
+
+    async def behind(self, consumer: str) -> int:
+        """Return how many events one of this process's durable consumers has not acknowledged yet.
+
+        Raises:
+            BusUnavailable: NATS is away, or knows no such consumer.
+        """
+        topology = self.topology
+        subject = f"$JS.API.CONSUMER.INFO.{topology.stream_events}.{topology.durable(consumer)}"
+        reply = await self.request(subject, b"")
+        if error := _error_of(reply):
+            raise BusUnavailable(f"{consumer}: {error}")
+        about: dict[str, Any] = orjson.loads(reply)
+        return int(about["num_pending"]) + int(about["num_ack_pending"])
 
     def puller(self, consumer: str) -> Puller:
         """Return the pulling end of one of this process's durable consumers."""

@@ -1,6 +1,7 @@
 """MongoDB: one client, majority writes, and transactions with the driver's retry rules.
 
-Only this module, ``outbox``, ``leases``, ``idempotency``, ``inbox`` and the ``repository.py`` files import the driver.
+Only this module, ``outbox``, ``leases``, ``idempotency``, ``inbox``, ``projections.generations`` and the
+``repository.py`` files import the driver.
 """
 
 from __future__ import annotations

@@ -70,6 +70,18 @@ class ServiceSettings(BaseSettings):
     environment: str = Field("local", validation_alias="DEZKY_ENVIRONMENT", description="Name of this deployment.")
 
 
+class ProjectingSettings(ServiceSettings):
+    """What a service is told, too, that keeps projections of others' data."""
+
+    owners: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON: service → URL, where snapshots for rebuilding and comparing projections come from.",
+    )
+    compare_hour_utc: int = Field(
+        3, ge=0, le=23, description="Hour (UTC) from which on projections are compared with their owners, once a day."
+    )
+
+
 S = TypeVar("S", bound=BaseSettings)
 
 

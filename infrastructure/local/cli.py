@@ -1,4 +1,4 @@
-"""The commands: `python -m infrastructure.local up|down|run|status|token|logs|clean`.
+"""The commands: `python -m infrastructure.local up|down|run|status|token|logs|rebuild|compare|clean`.
 
 Exit codes: 0 done, 1 it did not work or not everything is ready, 2 something on this machine is in the way.
 """
@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("process", nargs="*", help="default: all")
     logs.add_argument("-n", "--lines", type=int, default=50, help="of each log (default: 50)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    for verb, text in (
+        ("rebuild", "build a service's projections anew from their owners, while everything runs"),
+        ("compare", "compare a service's projections with their owners; fails if they differ"),
+    ):
+        command = add(verb, projections, text)
+        command.set_defaults(verb=verb)
+        command.add_argument("service", help="e.g. partner")
+        command.add_argument("projection", nargs="?", help="default: all of the service")
     add("clean", clean, "end the fleet and delete its state, logs and secrets")
     add("supervise", supervise, "own the processes (started by `up`)")
     return parser
@@ -128,6 +136,13 @@ def print_logs(place: Place, arguments: argparse.Namespace) -> int:
         raise Obstacle(f"There is no process {unknown[0]!r}", "`make status` lists them")
     show(place, arguments.process, arguments.lines, follow=arguments.follow)
     return OK
+
+
+def projections(place: Place, arguments: argparse.Namespace) -> int:
+    """Rebuilds or compares projections of a service of the running fleet."""
+    from infrastructure.local.projections import run as run_beside  # noqa: PLC0415
+
+    return run_beside(place, arguments.verb, arguments.service, arguments.projection)
 
 
 def clean(place: Place, _arguments: argparse.Namespace) -> int:

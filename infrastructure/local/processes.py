@@ -137,13 +137,28 @@ def _common(place: Place, credentials: Credentials, name: str, offset: int) -> d
     }
 
 
+def _owners(place: Place, names: tuple[str, ...]) -> str:
+    """Where the services named answer, as JSON."""
+    return json.dumps({service.name: place.url(service.offset) for service in SERVICES if service.name in names})
+
+
+# Whose snapshots the projections of a service are built from.
+OWNERS: Mapping[str, tuple[str, ...]] = {
+    "tenant": ("partner", "billing"),
+    "partner": ("tenant", "billing"),
+    "billing": ("tenant",),
+    "flags": ("tenant",),
+}
+
+
 def _service_environment(name: str, offset: int, extra: Environment) -> Environment:
     def build(place: Place, credentials: Credentials) -> dict[str, str]:
         database = {
             f"{name.upper()}_MONGO_URI": mongo_uri(place, credentials, name, name),
             f"{name.upper()}_MONGO_DATABASE": name,
         }
-        return _common(place, credentials, name, offset) | database | dict(extra(place, credentials))
+        owners = {f"{name.upper()}_OWNERS": _owners(place, OWNERS[name])} if name in OWNERS else {}
+        return _common(place, credentials, name, offset) | database | owners | dict(extra(place, credentials))
 
     return build
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -13,9 +14,15 @@ from services.billing.mrr import RevenueService
 from services.billing.repository import INDEXES, PriceRepository, SubscriptionRepository
 from services.billing.routes import router
 from services.billing.settings import BillingSettings
+from services.billing.snapshots import Snapshots
+from services.billing.snapshots import router as snapshots
 from services.billing.subscriptions import Repricer, SubscriptionService
 from shared.app import Platform, create_app, serve
+from shared.contracts.tenant import TenantState
 from shared.inbox import EventConsumer
+from shared.projections import commands
+from shared.projections.catch_up import CatchUp
+from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "billing"
@@ -27,6 +34,7 @@ class Deps:
 
     catalog: CatalogService
     revenue: RevenueService
+    snapshots: Snapshots
 
 
 def build(settings: BillingSettings, platform: Platform | None = None) -> FastAPI:
@@ -40,13 +48,34 @@ def build(settings: BillingSettings, platform: Platform | None = None) -> FastAP
     deps = Deps(
         catalog=CatalogService(prices, subscriptions, transactions, outbox, clock),
         revenue=RevenueService(subscriptions),
+        snapshots=Snapshots(prices, subscriptions),
     )
     return create_app(
-        platform, deps, [router], operations=OPERATIONS, indexes=INDEXES, tasks=[consumer.run, repricer.run]
+        platform,
+        deps,
+        [router, snapshots],
+        operations=OPERATIONS,
+        indexes=INDEXES,
+        tasks=[consumer.run, repricer.run],
+        keeper=_keeper(platform, settings, service),
+    )
+
+
+def _keeper(platform: Platform, settings: BillingSettings, service: SubscriptionService) -> Keeper:
+    # Subscriptions have a history of their own: they are caught up, and no projection that could be built anew.
+    return Keeper(
+        platform, settings, [], [CatchUp("subscriptions", "tenant", "tenants", TenantState, service.catch_up)]
     )
 
 
 def main() -> None:
-    """Run from environment variables."""
+    """Run from environment variables; with words, catch up subscriptions instead of serving."""
     settings = load(BillingSettings)
+    if words := sys.argv[1:]:
+        platform = Platform.build(NAME, settings)
+        prices, subscriptions = PriceRepository(platform.mongo), SubscriptionRepository(platform.mongo)
+        service = SubscriptionService(
+            prices, subscriptions, platform.mongo.transactions, platform.outbox, platform.clock
+        )
+        sys.exit(commands.run(words, _keeper(platform, settings, service)))
     serve(build(settings), settings, NAME)

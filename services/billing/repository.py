@@ -181,6 +181,14 @@ class SubscriptionRepository:
         row = await self._subscriptions.find_one({"$and": [{"tenant_slug": tenant_slug}, scope.filter()]})
         return None if row is None else _subscription(row)
 
+    async def page_across_tenants(self, limit: int, cursor: str | None) -> Page[Subscription]:
+        """Return subscriptions by their tenants' ids, those that have ended too."""
+        after = decode_cursor(cursor, {}, (str,))
+        only: Document = {} if after is None else {"tenant_id": {"$gt": after[0]}}
+        rows = await self._subscriptions.find(only).sort("tenant_id", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["tenant_id"]], {}) if len(rows) > limit else None
+        return Page([_subscription(row) for row in rows[:limit]], more)
+
     async def save(self, before: Subscription | None, after: Subscription, tx: Transaction) -> None:
         """Store ``after`` in place of ``before``.
 

@@ -50,21 +50,30 @@ class SubscriptionService:
         self._outbox = outbox
         self._clock = clock
 
-    async def follow(self, tenant: TenantState, caused_by: str, tx: Transaction) -> None:
-        """Make a tenant's subscription agree with a newer state of the tenant.
+    async def follow(self, tenant: TenantState, caused_by: str, tx: Transaction) -> bool:
+        """Make a tenant's subscription agree with a newer state of the tenant; False if this version was seen.
 
         A version that was seen is skipped. Where a version was missed its step is part of this one: revenue stays
         exact, only the cause of that part is the later event.
         """
         before = await self._subscriptions.find_by_tenant_id(tenant.id, tx)
         if before is not None and before.tenant_version >= tenant.version:
-            return
+            return False
         per_seat: int | None = None
         if before is None or not before.keeps_snapshot(tenant):
             per_seat = await self._prices.take_amount(tenant.plan, tenant.cycle, tenant.currency, tx)
         now = self._clock.now()
         after = start(new_id(), tenant, per_seat, now) if before is None else before.follow(tenant, per_seat, now)
         await self._save(before, after, caused_by, tx)
+        return True
+
+    async def catch_up(self, tenant: TenantState) -> bool:
+        """Follow a state of the owner's snapshot: what no event brought; False if nothing was missed.
+
+        There is no event to name as the cause, so it is the state itself: ``tenants/acme@7``.
+        """
+        cause = f"tenants/{tenant.slug}@{tenant.version}"
+        return await self._transactions.run(lambda tx: self.follow(tenant, cause, tx))
 
     async def refresh(self, tenant_id: str, price: Price, caused_by: str) -> None:
         """Let one live subscription take over a changed price; safe to repeat."""

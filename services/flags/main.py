@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -15,6 +16,8 @@ from services.flags.service import FlagService
 from services.flags.settings import FlagsSettings
 from shared.app import Platform, create_app, serve
 from shared.inbox import EventConsumer
+from shared.projections import commands
+from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "flags"
@@ -42,11 +45,24 @@ def build(settings: FlagsSettings, platform: Platform | None = None) -> FastAPI:
         await asyncio.Event().wait()
 
     return create_app(
-        platform, Deps(service), [router], operations=OPERATIONS, indexes=INDEXES, tasks=[seed, consumer.run]
+        platform,
+        Deps(service),
+        [router],
+        operations=OPERATIONS,
+        indexes=INDEXES,
+        tasks=[seed, consumer.run],
+        keeper=_keeper(platform, settings, tenants),
     )
 
 
+def _keeper(platform: Platform, settings: FlagsSettings, tenants: TenantProjection) -> Keeper:
+    return Keeper(platform, settings, [tenants.generations])
+
+
 def main() -> None:
-    """Run from environment variables."""
+    """Run from environment variables; with words, rebuild or compare projections instead of serving."""
     settings = load(FlagsSettings)
+    if words := sys.argv[1:]:
+        platform = Platform.build(NAME, settings)
+        sys.exit(commands.run(words, _keeper(platform, settings, TenantProjection(platform.mongo))))
     serve(build(settings), settings, NAME)

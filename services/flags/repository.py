@@ -14,10 +14,11 @@ from shared.errors import StaleVersion
 from shared.flags import FlagScope, FlagSubject
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
+from shared.projections.generations import Generations
+from shared.projections.models import ProjectionSpec
 
 INDEXES: Mapping[str, Sequence[Index]] = {
     "flags": [Index([("deleted", 1), ("_id", 1)])],
-    "tenants": [Index([("partner", 1), ("_id", 1)]), Index([("plan", 1), ("_id", 1)])],
 }
 
 
@@ -90,28 +91,42 @@ class FlagTenant:
         return FlagSubject(self.tenant_id, self.slug, self.plan, self.partner, environment)
 
 
+def _tenant_row(state: TenantState) -> Document:
+    return {
+        "_id": state.slug,
+        "tenant_id": state.id,
+        "plan": state.plan,
+        "partner": state.partner,
+        "deleted": state.status == "deleted",
+        "version": state.version,
+    }
+
+
+TENANTS = ProjectionSpec(
+    name="tenants",
+    owner="tenant",
+    snapshot="tenants",
+    consumer="flags-tenants",
+    contract=TenantState,
+    row=_tenant_row,
+    indexes=[Index([("partner", 1), ("_id", 1)]), Index([("plan", 1), ("_id", 1)])],
+)
+
+
 class TenantProjection:
-    """The collection ``tenants``, from ``tenant.*`` events."""
+    """The projection ``tenants``, from ``tenant.*`` events."""
 
     def __init__(self, mongo: Mongo) -> None:
-        self._tenants = mongo.db["tenants"]
+        self.generations = Generations(mongo, TENANTS)
 
     async def apply(self, state: TenantState, tx: Transaction) -> None:
         """Take over a tenant's state, unless a newer version is known."""
-        known = await self._tenants.find_one({"_id": state.slug}, {"version": 1}, session=tx)
-        if known is None or known["version"] < state.version:
-            row = {
-                "tenant_id": state.id,
-                "plan": state.plan,
-                "partner": state.partner,
-                "deleted": state.status == "deleted",
-                "version": state.version,
-            }
-            await self._tenants.replace_one({"_id": state.slug}, row, upsert=True, session=tx)
+        await self.generations.apply(state, tx)
 
     async def find(self, *, reader: Person, slug: str) -> FlagTenant | None:
         """Return a tenant that ``reader`` may evaluate flags for."""
-        row = await self._tenants.find_one({"$and": [{"_id": slug, "deleted": False}, _visible_to(reader)]})
+        tenants = await self.generations.current()
+        row = await tenants.find_one({"$and": [{"_id": slug, "deleted": False}, _visible_to(reader)]})
         return None if row is None else _tenant(row)
 
     async def matching_across_tenants(self, scope: FlagScope, after: str | None, limit: int) -> list[FlagTenant]:
@@ -126,12 +141,13 @@ class TenantProjection:
                 only.append({name: {"$in": sorted(values)}})
         if after is not None:
             only.append({"_id": {"$gt": after}})
-        rows = self._tenants.find({"$and": only}).sort("_id", 1).limit(limit)
+        tenants = await self.generations.current()
+        rows = tenants.find({"$and": only}).sort("_id", 1).limit(limit)
         return [_tenant(row) async for row in rows]
 
     async def count_across_tenants(self) -> int:
         """Return the number of tenants."""
-        return await self._tenants.count_documents({"deleted": False})
+        return await (await self.generations.current()).count_documents({"deleted": False})
 
 
 def _visible_to(reader: Person) -> Document:

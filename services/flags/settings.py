@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Port, ServiceSettings
+from shared.settings import Port, ProjectingSettings
 
 
-class FlagsSettings(ServiceSettings):
+class FlagsSettings(ProjectingSettings):
     """Environment variables ``FLAGS_*``."""
 
     model_config = SettingsConfigDict(env_prefix="FLAGS_")

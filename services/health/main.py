@@ -37,7 +37,7 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
     async def mongo() -> None:
         await platform.mongo.ping()
 
-    probes = probes_of(settings, client, mongo, platform.bus.topology.stream_dead)
+    probes = probes_of(settings, client, mongo, platform.bus.topology.stream_dead, platform.issuer.issue)
     interval = timedelta(seconds=settings.interval_seconds)
     service = HealthService(probes, ProbeRepository(platform.mongo), platform.lease("probes"), platform.clock, interval)
     return create_app(

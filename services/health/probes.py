@@ -126,7 +126,48 @@ def outbox(client: httpx.AsyncClient, base: str, most: int = 1_000) -> Look | No
     return look
 
 
-def probes_of(settings: HealthSettings, client: httpx.AsyncClient, mongo: Look, dead_stream: str) -> list[Probe]:
+Token = Callable[[str], str]
+"""Returns a token of this process for a service."""
+
+
+def projections(client: httpx.AsyncClient, services: dict[str, str], token: Token) -> Look | None:
+    """The projections of all services agree with their owners, as of the newest comparisons.
+
+    A service that does not answer says nothing of its projections: it has a probe of its own.
+    """
+    if not services:
+        return None
+
+    async def of(name: str, base: str) -> list[str]:
+        try:
+            answer = await client.get(
+                f"{base}/internal/projections", headers={"authorization": f"Bearer {token(name)}"}
+            )
+        except httpx.HTTPError:
+            return []
+        if answer.status_code == httpx.codes.NOT_FOUND:  # it keeps none
+            return []
+        if answer.status_code != httpx.codes.OK:
+            return [f"{name} answered {answer.status_code}"]
+        return [words for item in answer.json()["items"] if (words := _about_projection(name, item))]
+
+    async def look() -> str | None:
+        found = await asyncio.gather(*(of(name, base) for name, base in services.items()))
+        return "; ".join(words for part in found for words in part) or None
+
+    return look
+
+
+def _about_projection(service: str, item: dict[str, Any]) -> str:
+    if wrong := sum(item["differences"].values()):
+        least = "at least " if item["more"] else ""
+        return f"{service}: {least}{wrong} rows of {item['name']} differ from {item['owner']}"
+    return f"{service}: {item['name']} could not be compared: {item['trouble']}" if item["trouble"] else ""
+
+
+def probes_of(
+    settings: HealthSettings, client: httpx.AsyncClient, mongo: Look, dead_stream: str, token: Token
+) -> list[Probe]:
     """Return every probe of the platform, in the order in which they are shown."""
     ocis = (
         http(client, settings.ocis_debug, "/healthz")
@@ -151,6 +192,8 @@ def probes_of(settings: HealthSettings, client: httpx.AsyncClient, mongo: Look, 
         Probe("redis", tcp(settings.redis)),
         Probe("traefik", tcp(settings.traefik)),
     ]
+    keeping = {name: base for name, base in settings.services.items() if name != "gateway"}
+    found.append(Probe("projections", projections(client, keeping, token)))
     for name, base in settings.services.items():
         found.append(Probe(f"service-{name}", http(client, base, "/readyz")))
         if name != "gateway":

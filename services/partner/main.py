@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
 from services.partner.consumers import SUBSCRIPTIONS, TENANTS, SubscriptionEvents, TenantEvents
-from services.partner.customers.repository import INDEXES as CUSTOMER_INDEXES
 from services.partner.customers.repository import (
     CustomerRepository,
     ProvisioningRepository,
@@ -31,6 +31,9 @@ from services.partner.terminations import Books, Terminations
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo
+from shared.projections import commands
+from shared.projections.derived import Derivation
+from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "partner"
@@ -61,23 +64,30 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
         saved=SavedReportService(shelf, transactions, outbox, clock),
     )
     projections = projections_of(mongo, customers)
-    kept = Standings(projections, standings)
+    kept = Standings(projections, standings, clock)
     return create_app(
         platform,
         deps,
         [router, reports_router, internal],
         operations=OPERATIONS,
-        indexes={**INDEXES, **CUSTOMER_INDEXES, **STANDING_INDEXES, **SAVED_INDEXES},
+        indexes={**INDEXES, **STANDING_INDEXES, **SAVED_INDEXES},
         tasks=[
             _hearing(platform, TENANTS, TenantEvents(projections, kept, deps.terminations).handle),
             _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(projections, kept).handle),
         ],
+        keeper=keeper_of(platform, settings, projections, kept),
     )
 
 
 def projections_of(mongo: Mongo, customers: CustomerRepository) -> Projections:
     """Return the projections over ``mongo``."""
     return Projections(customers, UsageRepository(mongo), ProvisioningRepository(mongo), SubscriptionRepository(mongo))
+
+
+def keeper_of(platform: Platform, settings: PartnerSettings, projections: Projections, kept: Standings) -> Keeper:
+    """Return what keeps the projections, and the standings that are made of them."""
+    made = Derivation("standings", projections.generations, kept.ids, kept.remake)
+    return Keeper(platform, settings, projections.generations, [made])
 
 
 def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:
@@ -89,6 +99,11 @@ def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:
 
 
 def main() -> None:
-    """Run from environment variables."""
+    """Run from environment variables; with words, rebuild or compare projections instead of serving."""
     settings = load(PartnerSettings)
+    if words := sys.argv[1:]:
+        platform = Platform.build(NAME, settings)
+        projections = projections_of(platform.mongo, CustomerRepository(platform.mongo))
+        kept = Standings(projections, StandingRepository(platform.mongo), platform.clock)
+        sys.exit(commands.run(words, keeper_of(platform, settings, projections, kept)))
     serve(build(settings), settings, NAME)

@@ -13,7 +13,6 @@ from services.partner.schemas import (
     ChangePartner,
     CreatePartner,
     PartnerList,
-    PartnerSnapshot,
     PartnerView,
     SuspendPartner,
     TerminatePartner,
@@ -28,6 +27,7 @@ from shared.etags import ExpectedVersion
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import from_services
+from shared.projections.snapshots import SnapshotView
 from shared.schemas import ProblemView
 
 router = APIRouter(prefix="/api", tags=["partners"], route_class=StrictRoute)
@@ -138,8 +138,8 @@ async def terminate_partner(
     return send(_ended(await terminations.terminate(caller, slug, body.transfer_to, expected, claim)))
 
 
-@internal.get("/partners", dependencies=[Depends(from_services("tenant", "billing"))])
+@internal.get("/snapshots/partners", dependencies=[Depends(from_services("tenant", "billing"))])
 async def snapshot(partners: Partners, limit: Limit = DEFAULT_LIMIT, cursor: CursorParam = None) -> Response:
     """Return all partners, page by page, for projections of other services."""
     page = await partners.snapshot(limit, cursor)
-    return send(answer(PartnerSnapshot(items=[state_of(partner) for partner in page.items], next=page.next)))
+    return send(answer(SnapshotView(items=[state_of(partner) for partner in page.items], next=page.next)))

@@ -19,7 +19,7 @@ from services.partner.models import (
     new_contract,
 )
 from services.partner.service import NewPartner
-from shared.contracts.partner import ContactState, MarginState, PartnerState, PartnerStatus, TerminationState
+from shared.contracts.partner import ContactState, MarginState, PartnerStatus, TerminationState
 from shared.domains import parse_domain
 from shared.schemas import Email, Input, Prose, Text, Timestamp, View
 from shared.slugs import parse_slug
@@ -200,13 +200,6 @@ class PartnerList(View):
     """A page of partners by slug."""
 
     items: list[PartnerView]
-    next: str | None
-
-
-class PartnerSnapshot(View):
-    """A page of partners by slug, each in the state that its newest event carries."""
-
-    items: list[PartnerState]
     next: str | None
 
 

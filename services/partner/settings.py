@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Port, ServiceSettings
+from shared.settings import Port, ProjectingSettings
 
 
-class PartnerSettings(ServiceSettings):
+class PartnerSettings(ProjectingSettings):
     """Environment variables ``PARTNER_*``."""
 
     model_config = SettingsConfigDict(env_prefix="PARTNER_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.tenant.repository import PartnerProjection, PriceProjection
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.terminations import PartnerEnds
 from shared.contracts.billing import PriceState
 from shared.contracts.envelope import CloudEvent

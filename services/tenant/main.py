@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,24 +25,33 @@ from services.tenant.people.routes import internal
 from services.tenant.people.routes import router as people_router
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import INDEXES as TASK_INDEXES
-from services.tenant.people.wiring import wire_people
+from services.tenant.people.wiring import People, wire_people
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.certificates.routes import router as certificate_router
 from services.tenant.provisioning.certificates.service import Certificates
 from services.tenant.provisioning.drift.routes import router as drift_router
 from services.tenant.provisioning.drift.service import DriftService
+from services.tenant.provisioning.repository import ProvisioningRepository
 from services.tenant.provisioning.wiring import INDEXES as PROVISIONING_INDEXES
-from services.tenant.provisioning.wiring import wire_provisioning
-from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.provisioning.wiring import Provisioning, wire_provisioning
+from services.tenant.repository import INDEXES, PartnerMoves, TenantRepository
 from services.tenant.routes import router
 from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
+from services.tenant.snapshots import Snapshots
+from services.tenant.snapshots import router as snapshots
 from services.tenant.terminations import Mover, PartnerBooks, PartnerEnds
 from services.tenant.transfers.repository import INDEXES as TRANSFER_INDEXES
 from services.tenant.transfers.routes import router as transfers_router
 from services.tenant.transfers.service import Transfers
-from services.tenant.wiring import wire_lifecycle
+from services.tenant.usage.repository import INDEXES as USAGE_INDEXES
+from services.tenant.usage.repository import UsageRepository
+from services.tenant.wiring import Lifecycle, wire_lifecycle
 from shared.app import Platform, Task, create_app, serve
 from shared.inbox import EventConsumer, Handler
+from shared.mongo import Mongo
+from shared.projections import commands
+from shared.projections.keeper import Keeper
 from shared.settings import load
 
 NAME = "tenant"
@@ -52,6 +62,7 @@ ALL_INDEXES = {
     **TASK_INDEXES,
     **ERASURE_INDEXES,
     **PROVISIONING_INDEXES,
+    **USAGE_INDEXES,
 }
 
 
@@ -71,6 +82,7 @@ class Deps:
     erasures: Erasures
     drift: DriftService
     certificates: Certificates
+    snapshots: Snapshots
 
 
 def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI:
@@ -84,7 +96,27 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     lifecycle = wire_lifecycle(platform, settings, tenants, partners, prices, provisioning.intents)
     books = PartnerBooks(tenants, partners, PartnerMoves(platform.mongo))
     ends = PartnerEnds(books, provisioning.intents, platform.mongo.transactions, platform.outbox, platform.clock)
-    deps = Deps(
+    return create_app(
+        platform,
+        _deps(lifecycle, people, provisioning, _snapshots(platform.mongo, tenants)),
+        [router, transfers_router, drift_router, certificate_router, people_router, internal, snapshots],
+        indexes=ALL_INDEXES,
+        tasks=[
+            *_listening(platform, PartnerEvents(partners, ends), PriceEvents(prices)),
+            Mover(ends, platform.lease("partner-moves")).run,
+            lifecycle.expiry.run,
+            *people.workers,
+            provisioning.worker.run,
+            Completion(tenants).run,
+        ],
+        operations=OPERATIONS,
+        closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
+        keeper=_keeper(platform, settings, partners, prices),
+    )
+
+
+def _deps(lifecycle: Lifecycle, people: People, provisioning: Provisioning, snapshots: Snapshots) -> Deps:
+    return Deps(
         tenants=lifecycle.tenants,
         deletions=lifecycle.deletions,
         ownership=lifecycle.ownership,
@@ -97,23 +129,18 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         erasures=people.erasures,
         drift=provisioning.drift,
         certificates=provisioning.certificates,
+        snapshots=snapshots,
     )
-    return create_app(
-        platform,
-        deps,
-        [router, transfers_router, drift_router, certificate_router, people_router, internal],
-        indexes=ALL_INDEXES,
-        tasks=[
-            *_listening(platform, PartnerEvents(partners, ends), PriceEvents(prices)),
-            Mover(ends, platform.lease("partner-moves")).run,
-            lifecycle.expiry.run,
-            *people.workers,
-            provisioning.worker.run,
-            Completion(tenants).run,
-        ],
-        operations=OPERATIONS,
-        closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
-    )
+
+
+def _snapshots(mongo: Mongo, tenants: TenantRepository) -> Snapshots:
+    return Snapshots(tenants, UsageRepository(mongo), ProvisioningRepository(mongo))
+
+
+def _keeper(
+    platform: Platform, settings: TenantSettings, partners: PartnerProjection, prices: PriceProjection
+) -> Keeper:
+    return Keeper(platform, settings, [partners.generations, prices.generations])
 
 
 def _listening(platform: Platform, partners: PartnerEvents, prices: PriceEvents) -> list[Task]:
@@ -131,6 +158,10 @@ def _authentik(settings: TenantSettings) -> Authentik | None:
 
 
 def main() -> None:
-    """Run from environment variables."""
+    """Run from environment variables; with words, rebuild or compare projections instead of serving."""
     settings = load(TenantSettings)
+    if words := sys.argv[1:]:
+        platform = Platform.build(NAME, settings)
+        partners, prices = PartnerProjection(platform.mongo), PriceProjection(platform.mongo)
+        sys.exit(commands.run(words, _keeper(platform, settings, partners, prices)))
     serve(build(settings), settings, NAME)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from services.tenant.models import Tenant
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.intents import Intents
 from services.tenant.provisioning.models import Conditions
-from services.tenant.repository import PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
 from shared.clock import Clock
 from shared.contracts.tenant import TenantEvent

@@ -9,17 +9,8 @@ from typing import Any
 
 from services.tenant.counts.repository import StatusCounts
 from services.tenant.lists import LIST_INDEXES, PREFIXES_IN_MONGODB, Choice, Walk, walks
-from services.tenant.models import (
-    DomainTaken,
-    NoPriceForPlan,
-    PartnerNotActive,
-    SlugTaken,
-    SlugTooSimilar,
-    Tenant,
-)
+from services.tenant.models import DomainTaken, SlugTaken, SlugTooSimilar, Tenant
 from services.tenant.scope import Scope
-from shared.contracts.billing import PriceState
-from shared.contracts.partner import PartnerState
 from shared.contracts.tenant import BillingContact, DeletionState, DomainState, OwnershipState, TenantStatus
 from shared.errors import FieldError, StaleVersion
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
@@ -28,7 +19,6 @@ from shared.search import prefixes_of, words_of
 from shared.slugs import skeleton_of
 
 INDEXES: Mapping[str, Sequence[Index]] = {
-    "prices": [Index([("plan", 1), ("cycle", 1)])],
     "tenants": [
         Index([("slug", 1)], {"unique": True}),
         # Partial, because tenants from before the rule may look alike and keep their slugs.
@@ -193,41 +183,6 @@ class TenantRepository:
         await self._counts.moved(before, after, tx)
 
 
-class PartnerProjection:
-    """What this service knows of partners, from ``partner.*`` events: the collection ``partners``."""
-
-    def __init__(self, mongo: Mongo) -> None:
-        self._partners = mongo.db["partners"]
-
-    async def apply(self, state: PartnerState, tx: Transaction) -> None:
-        """Take over a partner's state, unless a newer version is known."""
-        row = {"slug": state.slug, "name": state.name, "status": state.status, "version": state.version}
-        # A version already seen matches nothing; the upsert would then collide with the row itself, so look first.
-        known = await self._partners.find_one({"_id": state.slug}, {"version": 1}, session=tx)
-        if known is None or known["version"] < state.version:
-            await self._partners.replace_one({"_id": state.slug}, row, upsert=True, session=tx)
-
-    async def require_active(self, slug: str, tx: Transaction) -> None:
-        """Bind ``tx`` to the partner being active: a termination that is learned meanwhile conflicts with it.
-
-        Raises:
-            PartnerNotActive: it is not, or nothing is known of it.
-        """
-        active = {"_id": slug, "status": "active"}
-        result = await self._partners.update_one(active, {"$inc": {"tenants_made": 1}}, session=tx)
-        if result.matched_count == 0:
-            raise PartnerNotActive(f"the partner {slug!r} is not active")
-
-    async def is_terminating(self, slug: str, version: int, tx: Transaction) -> bool:
-        """Tell whether exactly this version of a partner is the newest known, and being terminated."""
-        row = {"_id": slug, "version": version, "status": "terminating"}
-        return await self._partners.find_one(row, {"_id": 1}, session=tx) is not None
-
-    async def find(self, slug: str) -> dict[str, str] | None:
-        """Return ``{slug, name, status}`` of a partner."""
-        return await self._partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
-
-
 @dataclass(frozen=True, slots=True)
 class PartnerMove:
     """An operator's wish that a partner's tenants pass to another one, because the partner of this version ends."""
@@ -260,37 +215,6 @@ class PartnerMoves:
     async def close(self, move: PartnerMove, tx: Transaction) -> None:
         """Record that ``move`` has been answered."""
         await self._moves.delete_one({"_id": move.partner, "version": move.version}, session=tx)
-
-
-class PriceProjection:
-    """What this service knows of the catalog, from ``price.*`` events: the collection ``prices``."""
-
-    def __init__(self, mongo: Mongo) -> None:
-        self._prices = mongo.db["prices"]
-
-    async def apply(self, state: PriceState, tx: Transaction) -> None:
-        """Take over a price's state, unless a newer version is known."""
-        known = await self._prices.find_one({"_id": state.id}, {"version": 1}, session=tx)
-        if known is None or known["version"] < state.version:
-            row = {
-                "plan": state.plan,
-                "cycle": state.cycle,
-                "currencies": sorted(state.amounts),
-                "archived": state.archived,
-                "version": state.version,
-            }
-            await self._prices.replace_one({"_id": state.id}, row, upsert=True, session=tx)
-
-    async def require(self, plan: str, cycle: str, currency: str, tx: Transaction) -> None:
-        """Refuse what the catalog does not sell.
-
-        Raises:
-            NoPriceForPlan: no price that is not archived for plan and cycle, or none in this currency.
-        """
-        sold = {"plan": plan, "cycle": cycle, "currencies": currency, "archived": False}
-        if await self._prices.find_one(sold, {"_id": 1}, session=tx) is None:
-            message = f"the catalog has no price for {plan!r} per {cycle} in {currency}: choose from GET /api/prices"
-            raise NoPriceForPlan(message, errors=[FieldError("plan", "no_price_for_plan", message)])
 
 
 def _taken(error: DuplicateKey) -> SlugTaken | SlugTooSimilar | DomainTaken:

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Key32, Port, ServiceSettings
+from shared.settings import Key32, Port, ProjectingSettings
 
 RootUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+")]
 
 
-class TenantSettings(ServiceSettings):
+class TenantSettings(ProjectingSettings):
     """Environment variables ``TENANT_*``."""
 
     model_config = SettingsConfigDict(env_prefix="TENANT_")

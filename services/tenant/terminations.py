@@ -17,8 +17,9 @@ import asyncio
 from dataclasses import dataclass
 
 from services.tenant.models import PartnerNotActive, Tenant
+from services.tenant.projections.repository import PartnerProjection
 from services.tenant.provisioning.intents import Intents
-from services.tenant.repository import PartnerMove, PartnerMoves, PartnerProjection, TenantRepository
+from services.tenant.repository import PartnerMove, PartnerMoves, TenantRepository
 from services.tenant.service import about
 from shared.actors import system
 from shared.clock import Clock

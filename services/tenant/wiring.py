@@ -8,9 +8,10 @@ from datetime import timedelta
 from services.tenant.deletions import Deletions
 from services.tenant.ownership import Ownership
 from services.tenant.people.repository import PeopleRepository
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.intents import Intents
 from services.tenant.records import Records
-from services.tenant.repository import PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import TenantRepository
 from services.tenant.service import TenantService
 from services.tenant.settings import TenantSettings
 from services.tenant.transfers.repository import TransferRepository

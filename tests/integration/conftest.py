@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from infrastructure.local.servers.nats import NatsServer
@@ -13,7 +14,9 @@ from shared.bus import Bus
 from shared.mongo import Mongo
 from shared.outbox import INDEXES
 from shared.topology import Topology
+from tests.integration.owners import World, running
 from tests.integration.parts import Streams, administrator, connected
+from tests.support.servers import TestDatabase
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +49,18 @@ async def streams(nats_server: NatsServer, nats_topology: Topology) -> AsyncIter
 @pytest.fixture
 async def outbox_indexes(mongo: Mongo) -> None:
     await mongo.ensure_indexes(INDEXES)
+
+
+@pytest.fixture
+async def owners_mongo(database: TestDatabase) -> AsyncIterator[Mongo]:
+    opened = Mongo(database.uri, f"{database.name}_owner", "tests")
+    yield opened
+    await opened.close()
+    with MongoClient(database.uri) as root:
+        root.drop_database(f"{database.name}_owner")
+
+
+@pytest.fixture
+async def world(service_environment: Any, mongo: Mongo, owners_mongo: Mongo) -> AsyncIterator[World]:
+    async with running(service_environment, mongo, owners_mongo) as made:
+        yield made

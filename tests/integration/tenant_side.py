@@ -7,9 +7,10 @@ from typing import Any
 
 from services.tenant.consumers import PartnerEvents
 from services.tenant.models import Tenant
+from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.intents import Intents
 from services.tenant.provisioning.repository import ProvisioningRepository
-from services.tenant.repository import INDEXES, PartnerMoves, PartnerProjection, PriceProjection, TenantRepository
+from services.tenant.repository import INDEXES, PartnerMoves, TenantRepository
 from services.tenant.service import NewTenant, Projections, TenantService
 from services.tenant.terminations import PartnerBooks, PartnerEnds
 from shared.auth import Person

@@ -28,9 +28,9 @@ class Ear:
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
         projections = projections_of(mongo, CustomerRepository(mongo))
-        standings = Standings(projections, StandingRepository(mongo))
-        books = Books(PartnerRepository(mongo), AttemptRepository(mongo), projections.customers)
         clock = SystemClock()
+        standings = Standings(projections, StandingRepository(mongo), clock)
+        books = Books(PartnerRepository(mongo), AttemptRepository(mongo), projections.customers)
         ends = Terminations(books, mongo.transactions, Outbox(mongo, "partner", clock), clock, 0)
         self._tenants = TenantEvents(projections, standings, ends)
         self._subscriptions = SubscriptionEvents(projections, standings)

@@ -128,8 +128,8 @@ async def test_without_a_genuine_token_for_this_service_nothing_is_told(client: 
 async def test_the_snapshot_is_for_the_services_that_need_it(client: httpx.AsyncClient) -> None:
     for name, status in (("tenant", 200), ("billing", 200), ("audit", 403), ("gateway", 403), ("partner", 403)):
         service = CALLERS.headers(ServicePrincipal(name=name))
-        assert (await client.get("/internal/partners", headers=service)).status_code == status, name
+        assert (await client.get("/internal/snapshots/partners", headers=service)).status_code == status, name
         assert (await client.get("/api/partners", headers=service)).status_code == 403, name
     for caller in (operator(), partner_person("nordic"), tenant_person()):
-        refused = await client.get("/internal/partners", headers=CALLERS.headers(caller))
+        refused = await client.get("/internal/snapshots/partners", headers=CALLERS.headers(caller))
         assert (refused.status_code, refused.json()["code"]) == (403, "service_only")

@@ -272,8 +272,8 @@ async def test_services_read_every_partner_page_by_page_in_the_state_of_its_newe
     await create(client, NORDIC, FJORD)
     await client.patch(PATH, json={"name": "Nordic Group"}, headers=by_operator())
     headers = CALLERS.headers(ServicePrincipal(name="tenant"))
-    first = (await client.get("/internal/partners?limit=1", headers=headers)).json()
-    second = (await client.get(f"/internal/partners?limit=1&cursor={first['next']}", headers=headers)).json()
+    first = (await client.get("/internal/snapshots/partners?limit=1", headers=headers)).json()
+    second = (await client.get(f"/internal/snapshots/partners?limit=1&cursor={first['next']}", headers=headers)).json()
     [created] = [e for e in await events(mongo, "partner.created.v1") if e["state"]["slug"] == "fjord"]
     [updated] = await events(mongo, "partner.updated.v1")
     assert first["items"] == [created["state"]]

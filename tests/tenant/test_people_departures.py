@@ -12,7 +12,8 @@ import pytest
 from services.tenant.authentik import Authentik
 from services.tenant.people.departures import Departures
 from services.tenant.people.wiring import wire_people
-from services.tenant.repository import PartnerProjection, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantRepository
 from services.tenant.settings import TenantSettings
 from shared.app import Platform
 from shared.contracts.user import PartnerRoleState

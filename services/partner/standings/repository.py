@@ -68,9 +68,15 @@ class StandingRepository:
         row = await self._standings.find_one({"_id": tenant_id}, session=tx)
         return Customer(tenant_id, LONG_AGO) if row is None else _from(row)
 
-    async def save(self, customer: Customer, tx: Transaction) -> None:
-        """Store how a tenant stands."""
-        await self._standings.replace_one({"_id": customer.id}, _document(customer), upsert=True, session=tx)
+    async def save(self, customer: Customer, tx: Transaction, lap: int | None = None) -> None:
+        """Store how a tenant stands; ``lap`` marks what was made anew without an event."""
+        mark = {} if lap is None else {"lap": lap}
+        await self._standings.replace_one({"_id": customer.id}, _document(customer) | mark, upsert=True, session=tx)
+
+    async def ids(self, after: str, limit: int) -> list[str]:
+        """Return the first ids of tenants that follow ``after``, in order."""
+        rows = self._standings.find({"_id": {"$gt": after}}, {"_id": 1}).sort("_id", 1).limit(limit)
+        return [row["_id"] async for row in rows]
 
     async def heard_at(self, *, partner: str) -> datetime | None:
         """Return the time of the newest event about a customer of ``partner``, or None where none has come."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from services.partner.customers.models import Cut
+from services.partner.customers.models import Customer, Cut
 from services.partner.customers.repository import (
     CustomerRepository,
     ProvisioningRepository,
@@ -13,7 +15,9 @@ from services.partner.customers.repository import (
     UsageRepository,
 )
 from services.partner.standings.repository import StandingRepository
+from shared.clock import Clock
 from shared.mongo import Transaction
+from shared.projections.generations import Generations
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,19 @@ class Projections:
     provisioning: ProvisioningRepository
     subscriptions: SubscriptionRepository
 
+    @property
+    def generations(self) -> tuple[Generations[Any], ...]:
+        owned = (self.customers, self.usage, self.provisioning, self.subscriptions)
+        return tuple(each.generations for each in owned)
+
 
 class Standings:
     """Makes a customer's standing of what the projections hold. It can be made anew at any time."""
 
-    def __init__(self, projections: Projections, standings: StandingRepository) -> None:
+    def __init__(self, projections: Projections, standings: StandingRepository, clock: Clock) -> None:
         self._from = projections
         self._standings = standings
+        self._clock = clock
 
     async def renew(self, tenant_id: str, at: datetime, tx: Transaction, cut: Cut | None = None) -> None:
         """Take over what the projections say now, because of an event of the time ``at``.
@@ -39,15 +49,39 @@ class Standings:
         Two events about one customer that are handled at once both write its standing: one waits for the other.
         """
         before = await self._standings.find_across_partners(tenant_id, tx)
-        after = replace(
-            before,
-            heard_at=max(before.heard_at, at),
-            tenant=await self._from.customers.find_across_partners(tenant_id, tx),
-            usage=await self._from.usage.find_across_partners(tenant_id, tx),
-            provisioning=await self._from.provisioning.find_across_partners(tenant_id, tx),
-            subscription=await self._from.subscriptions.find_across_partners(tenant_id, tx),
-        )
+        after = replace(await self._as_projected(before, tx), heard_at=max(before.heard_at, at))
         if cut is not None:
             after = after.lose_seats(cut)
         if after != before:
             await self._standings.save(after, tx)
+
+    async def ids(self, after: str, limit: int) -> list[str]:
+        """Return the first ids that follow ``after``, in order, of tenants of which anything is known."""
+        known = set(await self._standings.ids(after, limit))
+        for each in self._from.generations:
+            known.update(await each.ids(after, limit))
+        return sorted(known)[:limit]
+
+    async def remake(self, tenant_ids: Sequence[str], lap: int, tx: Transaction) -> int:
+        """Take over what the projections say now, though no event came; return of how many it was something else.
+
+        What was otherwise counts as heard now. Cuts stay: no projection holds them. Every standing is written, so
+        that whoever made one of older rows and has not committed conflicts with this.
+        """
+        otherwise = 0
+        for tenant_id in tenant_ids:
+            before = await self._standings.find_across_partners(tenant_id, tx)
+            after = await self._as_projected(before, tx)
+            if after != before:
+                after, otherwise = replace(after, heard_at=self._clock.now()), otherwise + 1
+            await self._standings.save(after, tx, lap)
+        return otherwise
+
+    async def _as_projected(self, before: Customer, tx: Transaction) -> Customer:
+        return replace(
+            before,
+            tenant=await self._from.customers.find_across_partners(before.id, tx),
+            usage=await self._from.usage.find_across_partners(before.id, tx),
+            provisioning=await self._from.provisioning.find_across_partners(before.id, tx),
+            subscription=await self._from.subscriptions.find_across_partners(before.id, tx),
+        )

@@ -7,7 +7,8 @@ from enum import IntEnum
 
 from services.tenant.models import Tenant
 from services.tenant.people.models import BelongsElsewhere, Human, Place
-from services.tenant.repository import PartnerProjection, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantRepository
 from services.tenant.scope import Scope
 from services.tenant.service import is_plain_member
 from shared.auth import Person

@@ -21,7 +21,8 @@ from services.tenant.people.records import Records
 from services.tenant.people.repository import InviteInProgress
 from services.tenant.people.seats import Seats
 from services.tenant.people.tasks.models import Task, TaskLost, pause
-from services.tenant.repository import PartnerProjection, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING
 from shared.actors import actor_of, system
 from shared.auth import Person

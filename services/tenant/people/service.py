@@ -9,7 +9,8 @@ from services.tenant.people.access import Access, Authority
 from services.tenant.people.models import Human, Place
 from services.tenant.people.records import Records
 from services.tenant.people.repository import PeopleFilter
-from services.tenant.repository import PartnerProjection, TenantFilter, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantFilter, TenantRepository
 from services.tenant.scope import Scope
 from shared.auth import Person
 from shared.errors import NotFound

@@ -24,7 +24,8 @@ from services.tenant.people.seats import Seats
 from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import TaskRepository
 from services.tenant.people.tasks.worker import TaskWorker
-from services.tenant.repository import PartnerProjection, TenantRepository
+from services.tenant.projections.repository import PartnerProjection
+from services.tenant.repository import TenantRepository
 from services.tenant.usage.book import UsageBook
 from services.tenant.usage.repository import UsageRepository
 from shared.app import Platform, Task

@@ -24,7 +24,6 @@ from shared.contracts.envelope import Event, Resource
 from shared.contracts.tenant import (
     DriftState,
     Integration,
-    ProvisioningState,
     TenantActivated,
     TenantDriftRepaired,
     TenantProvisioningChanged,
@@ -166,12 +165,6 @@ def _changed(tenant: Tenant, row: Row, name: Integration, before: Condition, aft
         tenant_slug=tenant.slug,
         partner_slug=tenant.partner,
     )
-    state = ProvisioningState(
-        tenant_id=tenant.id,
-        slug=tenant.slug,
-        conditions={known: condition.as_state() for known, condition in row.conditions.items()},
-        version=row.version,
-    )
     return TenantProvisioningChanged.model_validate(
         {
             "actor": ACTOR,
@@ -179,7 +172,7 @@ def _changed(tenant: Tenant, row: Row, name: Integration, before: Condition, aft
             "resource": resource,
             "version": row.version,
             "integration": name,
-            "state": state,
+            "state": row.state,
             "changes": changes,
         }
     )

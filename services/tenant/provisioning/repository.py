@@ -15,9 +15,10 @@ from pymongo.errors import PyMongoError
 from services.tenant.models import Tenant
 from services.tenant.provisioning.drift.models import Difference
 from services.tenant.provisioning.models import Agreement, Condition
-from shared.contracts.tenant import DriftState, Integration
+from shared.contracts.tenant import DriftState, Integration, ProvisioningState
 from shared.leases import LeaseLost
 from shared.mongo import Document, Index, Mongo, Transaction
+from shared.paging import Page, decode_cursor, encode_cursor
 
 log = structlog.get_logger()
 
@@ -68,6 +69,12 @@ class Row:
         maps = (memo.get(name) or {} for memo in self.memos.values() for name in PEOPLE_IN_MEMOS)
         return {person for one in maps for person in one}
 
+    @property
+    def state(self) -> ProvisioningState:
+        """The state that events and snapshots carry."""
+        conditions = {name: condition.as_state() for name, condition in self.conditions.items()}
+        return ProvisioningState(tenant_id=self.tenant_id, slug=self.slug, conditions=conditions, version=self.version)
+
 
 class ProvisioningRepository:
     """A row per tenant. Whoever works on a tenant writes under the fencing token of its lease."""
@@ -110,6 +117,14 @@ class ProvisioningRepository:
         """Return the rows that there are, by tenant id; without memos."""
         rows = self._rows.find({"_id": {"$in": list(tenant_ids)}}, {"memos": 0, "people": 0}, session=tx)
         return {row["_id"]: _from(row) async for row in rows}
+
+    async def page_across_tenants(self, limit: int, cursor: str | None) -> Page[Row]:
+        """Return the rows of which something was told, by tenant id; without memos."""
+        after = decode_cursor(cursor, {}, (str,))
+        told: Document = {"version": {"$gt": 0}} | ({} if after is None else {"_id": {"$gt": after[0]}})
+        rows = await self._rows.find(told, {"memos": 0, "people": 0}).sort("_id", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["_id"]], {}) if len(rows) > limit else None
+        return Page([_from(row) for row in rows[:limit]], more)
 
     async def due(self, limit: int, besides: Collection[str]) -> list[str]:
         """Return ids of tenants whose time has come, the longest due first."""

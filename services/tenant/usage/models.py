@@ -32,6 +32,11 @@ class Usage:
         return replace(self, seats_used=seats_used, last_sign_in_on=latest, version=self.version + 1)
 
 
+def state_of(usage: Usage) -> UsageState:
+    """Return the state that events and snapshots carry."""
+    return UsageState.model_validate({f.name: getattr(usage, f.name) for f in fields(usage)})
+
+
 def changed(actor: Actor, before: Usage, after: Usage) -> TenantUsageChanged:
     """Return the event that tells of the change; the first one tells all there is."""
     known = before if before.version else None
@@ -39,6 +44,6 @@ def changed(actor: Actor, before: Usage, after: Usage) -> TenantUsageChanged:
         actor=actor,
         resource=Resource(type="tenant", id=after.slug, tenant_slug=after.slug, partner_slug=after.partner),
         version=after.version,
-        state=UsageState.model_validate({f.name: getattr(after, f.name) for f in fields(after)}),
+        state=state_of(after),
         changes=changes_of(UsageChanges, known, after),
     )

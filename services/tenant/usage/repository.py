@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 
 from services.tenant.usage.models import Usage
-from shared.mongo import Document, Mongo, Transaction
+from shared.mongo import Document, Index, Mongo, Transaction
+from shared.paging import Page, decode_cursor, encode_cursor
 
+INDEXES: Mapping[str, Sequence[Index]] = {"usage": [Index([("tenant_id", 1)])]}
 DONE = {"_id": "backfilled"}
 
 
@@ -43,6 +45,14 @@ class UsageRepository:
         """Tell whether one of these tenants has not been seen used on this day."""
         current = {"_id": {"$in": list(slugs)}, "last_sign_in_on": {"$gte": on.isoformat()}}
         return await self._rows.count_documents(current) < len(slugs)
+
+    async def page_across_tenants(self, limit: int, cursor: str | None) -> Page[Usage]:
+        """Return what was told of every tenant, by its id; of one without people nothing was."""
+        after = decode_cursor(cursor, {}, (str,))
+        only: Document = {} if after is None else {"tenant_id": {"$gt": after[0]}}
+        rows = await self._rows.find(only, {"_id": 0, "writes": 0}).sort("tenant_id", 1).limit(limit + 1).to_list()
+        more = encode_cursor([rows[limit - 1]["tenant_id"]], {}) if len(rows) > limit else None
+        return Page([Usage(**row) for row in rows[:limit]], more)
 
     async def without_row(self, after: str, limit: int) -> tuple[list[str], str | None]:
         """Look at ``limit`` tenants whose slugs follow ``after``.

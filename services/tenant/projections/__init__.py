@@ -1,0 +1,1 @@
+"""What this service knows of others' data."""
