@@ -118,31 +118,46 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
-    Routes find ``deps`` at ``request.app.state.deps``. ``tasks`` are endless workers, started again when they fail; the
-    relay of the outbox is always one. ``closing`` is called once at the end. ``operations`` describe routes to clients.
+    ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
+    endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
+    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections,
+    ``operations`` describe the routes to clients.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
     if keeper is not None:
-        tasks, closing, routers = (*tasks, keeper.run), (*closing, keeper.close), (*routers, router_of(keeper))
         first.append(keeper.prepare)
+        tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
+    lifespan = _lifespan(platform, first, (*tasks, platform.relay().run), closing, prepared)
+    app = _described(platform, routers, operations or {}, lifespan)
+    app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
+    app.include_router(_operations(platform, prepared))
+    for router in [*routers, *([] if keeper is None else [router_of(keeper)])]:
+        app.include_router(router)
+    _render_errors(app, platform)
+    app.add_middleware(Edge, service=platform.name, verifier=platform.verifier, public=public)
+    return app
+
+
+def _described(
+    platform: Platform,
+    routers: Sequence[APIRouter],
+    operations: Operations,
+    lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Return an application without routes yet, which describes those of ``routers`` and has no pages of its own."""
     app = FastAPI(
         title=f"Dezky {platform.name}",
         version="0.1.0",
-        lifespan=_lifespan(platform, first, (*tasks, platform.relay().run), closing, prepared),
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
         generate_unique_id_function=name_of,
     )
+    app.state.operations = operations
     app.openapi = documented(app, routers)  # type: ignore[method-assign]
-    app.state.platform, app.state.keeper, app.state.operations = platform, keeper, operations or {}
-    app.state.deps = deps
-    for router in (_operations(platform, prepared), *routers):
-        app.include_router(router)
-    _render_errors(app, platform)
-    app.add_middleware(Edge, service=platform.name, verifier=platform.verifier, public=public)
     return app
 
 

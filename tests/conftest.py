@@ -17,7 +17,19 @@ from tests.support.servers import (
     service_environment,
 )
 
-SHARED_IN_A_MODULE = {"authentik", "exposed_gateway", "fleet_nats", "guarded", "passwords", "shared_gateway", "suite"}
+SHARED_IN_A_MODULE = {
+    *(
+        "authentik",
+        "desk",
+        "exposed_gateway",
+        "fleet_nats",
+        "guarded",
+        "passwords",
+        "shared_gateway",
+        "stored",
+        "suite",
+    ),
+}
 """Fixtures that start servers for a whole module."""
 
 __all__ = [

@@ -34,7 +34,7 @@ async def told(mongo: Mongo, server: NatsServer, topology: Topology, tenants: li
     wrong = [f"{identity} is in the stream {n} times" for identity, n in Counter(ids).items() if n > 1]
     wrong += [f"{identity} was never committed" for identity in set(ids) - committed.keys()]
     wrong += [f"{identity} is not in the stream" for identity in committed.keys() - set(ids)]
-    wrong += [f"{identity} is still pending" for identity, row in committed.items() if row["pending"]]
+    wrong += [f"{identity} is still pending" for identity, row in committed.items() if row.get("pending")]
     numbers = [event["sourceseq"] for event in events]
     if numbers != list(range(1, len(numbers) + 1)):
         wrong.append(f"the source's numbers are no row from 1 to {len(numbers)}")

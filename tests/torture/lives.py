@@ -18,9 +18,22 @@ CALLERS = Callers("tenant")
 PARTNER = partner_person("nordic")
 OPERATOR = operator()
 PATIENCE_SECONDS = 600.0
-WORKING_SECONDS = 12.0
 AGAIN = frozenset({500, 502, 503, 504})
-AGAIN_CODES = frozenset({"idempotency_in_progress", "invite_in_progress"})
+AGAIN_CODE = "idempotency_in_progress"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How long a life is.
+
+    Attributes:
+        decisions: at least and at most. pause: before each, at most.
+        working: seconds to wait for a tenant to become active before it is suspended.
+    """
+
+    decisions: tuple[int, int] = (4, 10)
+    pause: float = 0.6
+    working: float = 12.0
 
 
 @dataclass
@@ -53,7 +66,7 @@ class Caller:
         while True:
             try:
                 answer = await self.http.request(method, path, headers=CALLERS.headers(who, **headers), **more)
-                if answer.status_code not in AGAIN and code_of(answer) not in AGAIN_CODES:
+                if answer.status_code not in AGAIN and code_of(answer) != AGAIN_CODE:
                     return answer, unsure
             except httpx.TransportError:
                 answer = None
@@ -80,8 +93,9 @@ def code_of(answer: httpx.Response) -> str:
 class Life:
     """One tenant from its creation to wherever chance leads. Nobody else changes it but the platform."""
 
-    def __init__(self, caller: Caller, random: Random, number: int, guests: tuple[str, ...]) -> None:
+    def __init__(self, caller: Caller, random: Random, number: int, guests: tuple[str, ...], habits: Habits) -> None:
         self._caller = caller
+        self._habits = habits
         self._random = random
         self._guests = guests
         self._keys = 0
@@ -97,8 +111,8 @@ class Life:
     async def run(self) -> None:
         await self._create()
         await self._invite(f"admin@{self.is_now.domains[0]}", "admin")
-        for _ in range(self._random.randint(4, 10)):
-            await asyncio.sleep(self._random.uniform(0, 0.6))
+        for _ in range(self._random.randint(*self._habits.decisions)):
+            await asyncio.sleep(self._random.uniform(0, self._habits.pause))
             await self._random.choice(self._possible())()
             await self.settle(wait=False)
         if self._random.random() < 0.45:
@@ -206,8 +220,9 @@ class Life:
         self._count(f"refused: {code}")
         if code == "already_a_member":
             assert email in self.is_now.members, answer.text
-        elif code == "identity_conflict":
-            # A guest whose last tenant is being erased has no account any more, and is not forgotten yet.
+        elif code in {"identity_conflict", "invite_in_progress"}:
+            # A guest is invited elsewhere at this moment, and waits for better weather.
+            # Or a guest whose last tenant is being erased has no account any more, and is not forgotten yet.
             assert email in self._guests, answer.text
         else:
             assert code == "seat_limit_reached" or self.is_now.status != "open", answer.text
@@ -272,7 +287,7 @@ class Life:
             self._count("restored")
 
     async def _wait_until_active(self) -> None:
-        deadline = asyncio.get_running_loop().time() + WORKING_SECONDS
+        deadline = asyncio.get_running_loop().time() + self._habits.working
         while asyncio.get_running_loop().time() < deadline:
             if (await self._caller.read(self.path))["status"] == "active":
                 return

@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 _PAUSE_SECONDS = 0.2
 _AWAY = frozenset({502, 503, 504})
 _MOST_REDIRECTS = 10

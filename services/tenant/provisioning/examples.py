@@ -54,7 +54,7 @@ _ACCEPTED: dict[str, Any] = {
     "expiresAt": "2027-03-20T00:00:00.000Z",
     "lastSeenAt": "2026-11-23T09:35:00.000Z",
 }
-_LEFT = {"integration": "stalwart", "kind": "foreign-alias", "object": "d7"}
+_LEFT = {"integration": "authentik", "kind": "account-disabled", "object": "17"}
 
 OPERATIONS: Operations = {
     "list_drift": Described(

@@ -266,7 +266,11 @@ def _tenant(world: World, person: str, word: str, slug: str) -> None:
 
 
 def _shut_out(world: World, person: str) -> None:
-    """Deactivate somebody who holds a good token, and wait until the gateway has heard of it."""
+    """Deactivate somebody who holds a good token, and wait until the gateway has heard of it.
+
+    They are an admin, and only one who has come before counts as the admin who remains.
+    """
+    world.made("tenant admin", "portal", "GET", "/api/me")
     assert world.call("deactivated", "portal", "GET", "/api/me").status_code == 200
     world.made("operator", "operator", "POST", f"/api/users/{person}/deactivate")
     until(lambda: world.call("deactivated", "portal", "GET", "/api/me").status_code == 401)
