@@ -7,11 +7,13 @@ from typing import Any
 
 from services.tenant.consumers import PartnerEvents
 from services.tenant.models import Tenant
+from services.tenant.people.repository import PeopleRepository
 from services.tenant.projections.repository import PartnerProjection, PriceProjection
 from services.tenant.provisioning.intents import Intents
 from services.tenant.provisioning.repository import ProvisioningRepository
+from services.tenant.records import Records
 from services.tenant.repository import INDEXES, PartnerMoves, TenantRepository
-from services.tenant.service import NewTenant, Projections, TenantService
+from services.tenant.service import NewTenant, TenantService
 from services.tenant.terminations import PartnerBooks, PartnerEnds
 from shared.auth import Person
 from shared.clock import SystemClock
@@ -43,9 +45,17 @@ class TenantSide:
         outbox = Outbox(mongo, "tenant", CLOCK)
         books = PartnerBooks(tenants, partners, PartnerMoves(mongo))
         ends = PartnerEnds(books, intents, mongo.transactions, outbox, CLOCK)
-        projections = Projections(partners, PriceProjection(mongo))
-        service = TenantService(tenants, projections, intents, mongo.transactions, outbox, CLOCK)
-        return cls(mongo, service, PartnerEvents(partners, ends), ends)
+        records = Records(
+            tenants=tenants,
+            partners=partners,
+            prices=PriceProjection(mongo),
+            people=PeopleRepository(mongo),
+            intents=intents,
+            transactions=mongo.transactions,
+            outbox=outbox,
+            clock=CLOCK,
+        )
+        return cls(mongo, TenantService(records), PartnerEvents(partners, ends), ends)
 
     async def prepare(self) -> None:
         await self.mongo.ensure_indexes(INDEXES)

@@ -33,7 +33,7 @@ class Habits:
 
     decisions: tuple[int, int] = (4, 10)
     pause: float = 0.6
-    working: float = 12.0
+    working: float = 20.0
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Life:
 
     def _possible(self) -> list[Any]:
         if self.is_now.status == "suspended":
-            return [self._resume, self._resume, self._change, self._remove]
+            return [self._resume, self._resume, self._change, *([self._remove] if self.is_now.members else [])]
         if self.is_now.status == "deleted":
             return [self._nothing]
         if not self.is_now.members:

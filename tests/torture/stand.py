@@ -27,7 +27,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"effect": "delay", "probability": 0.02, "latencyMs": 5_000},
 )
 """Of every request to an integration in a storm; each is drawn by itself, the first that strikes counts."""
-STORMY = 0.7
+STORMY, LULL = 0.8, 0.5
 
 
 class Service:
@@ -75,17 +75,23 @@ class Weather:
     struck: Counter[str] = field(default_factory=Counter)
 
     async def blow(self) -> None:
-        """Change the weather of one integration after another until cancelled, then let the sun shine."""
+        """Change the weather until cancelled, then let the sun shine.
+
+        Each integration has a storm or none for itself; now and then all have a lull, or no tenant would ever become
+        active, and none could be suspended.
+        """
         clients = [self.suite.authentik.http, self.suite.stalwart.http, self.suite.ocis.http]
         try:
-            for http in clients:
-                await asyncio.to_thread(self._storm, http)
             while True:
-                await asyncio.sleep(self.random.uniform(0.5, 2.5))
-                http = self.random.choice(clients)
-                await asyncio.to_thread(self._calm, http)
-                if self.random.random() < STORMY:
-                    await asyncio.to_thread(self._storm, http)
+                for http in clients:
+                    await asyncio.to_thread(self._calm, http)
+                    if self.random.random() < STORMY:
+                        await asyncio.to_thread(self._storm, http)
+                await asyncio.sleep(self.random.uniform(2, 6))
+                if self.random.random() < LULL:
+                    for http in clients:
+                        await asyncio.to_thread(self._calm, http)
+                    await asyncio.sleep(self.random.uniform(2, 5))
         finally:
             for http in clients:
                 self._calm(http)
