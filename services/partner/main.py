@@ -86,8 +86,12 @@ def projections_of(mongo: Mongo, customers: CustomerRepository) -> Projections:
 
 def keeper_of(platform: Platform, settings: PartnerSettings, projections: Projections, kept: Standings) -> Keeper:
     """Return what keeps the projections, and the standings that are made of them."""
-    made = Derivation("standings", projections.generations, kept.ids, kept.remake)
-    return Keeper(platform, settings, projections.generations, [made])
+    return Keeper(platform, settings, projections.generations, [derivation_of(projections, kept)])
+
+
+def derivation_of(projections: Projections, kept: Standings) -> Derivation:
+    """Return how standings are made of projections."""
+    return Derivation("standings", projections.generations, kept.ids, kept.remake)
 
 
 def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:

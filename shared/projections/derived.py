@@ -39,8 +39,8 @@ class Derivation:
     Attributes:
         ids: the first ids, at most so many, that follow one; in order, of all that the projections or what is made of
             them hold.
-        remake: makes those of these ids anew in a transaction, marks each with the number of the lap, and returns how
-            many had been otherwise.
+        remake: makes those of these ids anew in a transaction, writes to each the number of the lap before all else,
+            and returns how many had been otherwise.
     """
 
     name: str
@@ -75,12 +75,15 @@ class Progress:
 class Renewal:
     """Makes it anew where that is due; one process at a time, by a lease that is in every step."""
 
-    def __init__(self, mongo: Mongo, derivation: Derivation, lease: Lease, patience: timedelta = PATIENCE) -> None:
+    def __init__(
+        self, mongo: Mongo, derivation: Derivation, lease: Lease, patience: timedelta = PATIENCE, batch: int = BATCH
+    ) -> None:
         self._derivation = derivation
         self._rows = mongo.db["derivations"]
         self._transactions = mongo.transactions
         self._lease = lease
         self._patience = patience
+        self._batch = batch
 
     async def due(self) -> bool:
         """Tell whether a projection has been switched since everything was made, or a lap was left."""
@@ -133,7 +136,7 @@ class Renewal:
         while True:
             if not await self._lease.acquire():
                 raise LeaseLost(f"the renewal of {self._derivation.name} has passed to another process")
-            ids = await self._derivation.ids(lap.after, BATCH)
+            ids = await self._derivation.ids(lap.after, self._batch)
             if not ids:
                 await self._end(lap)
                 return lap
@@ -141,9 +144,10 @@ class Renewal:
 
     async def _step(self, lap: Lap, ids: Sequence[str]) -> Lap:
         async def body(tx: Transaction) -> Lap:
+            # First what events write, too: from then on it is they who wait and repeat.
+            otherwise = await self._derivation.remake(ids, lap.number, tx)
             await self._lease.assert_held(tx)
             progress = await self._progress(tx)
-            otherwise = await self._derivation.remake(ids, lap.number, tx)
             gone = Lap(lap.number, lap.of, ids[-1], lap.done + len(ids), lap.otherwise + otherwise)
             await self._keep(Progress(progress.made_of, progress.laps, gone), tx)
             return gone

@@ -14,6 +14,7 @@ from shared.bus import Bus
 from shared.mongo import Mongo
 from shared.outbox import INDEXES
 from shared.topology import Topology
+from tests.integration.customers import Customers, customers_of
 from tests.integration.owners import World, running
 from tests.integration.parts import Streams, administrator, connected
 from tests.support.servers import TestDatabase
@@ -64,3 +65,16 @@ async def owners_mongo(database: TestDatabase) -> AsyncIterator[Mongo]:
 async def world(service_environment: Any, mongo: Mongo, owners_mongo: Mongo) -> AsyncIterator[World]:
     async with running(service_environment, mongo, owners_mongo) as made:
         yield made
+
+
+@pytest.fixture
+async def customers(service_environment: Any, mongo: Mongo, database: TestDatabase) -> AsyncIterator[Customers]:
+    names = {owner: f"{database.name}_{owner}" for owner in ("tenant", "billing")}
+    mongos = {owner: Mongo(database.uri, name, "tests") for owner, name in names.items()}
+    async with customers_of(service_environment, mongo, mongos) as made:
+        yield made
+    for opened in mongos.values():
+        await opened.close()
+    with MongoClient(database.uri) as root:
+        for name in names.values():
+            root.drop_database(name)

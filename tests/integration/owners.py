@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from services.flags.main import NAME
 from services.flags.main import build as build_flags
@@ -25,6 +27,7 @@ from shared.projections.generations import Generations
 from shared.projections.keeper import Keeper
 from shared.projections.rebuild import Rebuild
 from shared.projections.snapshots import Owner, SnapshotPage
+from shared.settings import ServiceSettings
 from shared.testing import Callers, operator, partner_person
 from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
@@ -111,7 +114,7 @@ class World:
     async def fill_owner(self, count: int) -> None:
         """Let the owner have ``count`` more tenants that no event has told of."""
         await self.create("first")
-        one = await self.owners_mongo.db["tenants"].find_one({"slug": "first"})
+        one = await self.owners_mongo.db["tenants"].find_one({"slug": "first"}, {"skeleton": 0})
         assert one is not None
         rows = [{**one, "_id": new_id(), "slug": f"t{number:04}"} for number in range(count)]
         await self.owners_mongo.db["tenants"].insert_many(rows)
@@ -170,3 +173,14 @@ async def running(environment: Any, mongo: Mongo, owners_mongo: Mongo) -> AsyncI
 async def ready(url: str) -> bool:
     async with httpx.AsyncClient(base_url=url) as http:
         return (await http.get("/readyz")).status_code == 200
+
+
+def environment_of(prefix: str, settings: ServiceSettings) -> dict[str, str]:
+    """Return settings as a service finds them when it starts."""
+    alone = {"internal_public_keys": "INTERNAL_PUBLIC_KEYS", "nats_prefix": "NATS_PREFIX"}
+    found = {}
+    for name, value in settings.model_dump(mode="json").items():
+        given = getattr(settings, name)
+        text = given.get_secret_value() if isinstance(given, SecretStr) else value
+        found[alone.get(name, f"{prefix}_{name.upper()}")] = json.dumps(text) if isinstance(text, dict) else str(text)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -14,9 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from services.flags.settings import FlagsSettings
 from services.health.main import build as build_health
 from services.health.settings import HealthSettings
 from shared.auth import ServicePrincipal
@@ -29,7 +26,7 @@ from shared.projections.models import Building, Pointer
 from shared.projections.rebuild import RebuildUnderWay
 from shared.projections.snapshots import OwnerAway
 from shared.testing import PROCESSES, Callers, operator
-from tests.integration.owners import TENANT, World, silent
+from tests.integration.owners import TENANT, World, environment_of, silent
 from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
 
@@ -249,22 +246,11 @@ async def test_a_snapshot_is_for_those_who_follow_and_for_nobody_else(world: Wor
         assert (refused.status_code, refused.json()["code"]) == (403, "service_only")
 
 
-def environment_of(settings: FlagsSettings) -> dict[str, str]:
-    """Return the settings as the service finds them when it starts."""
-    alone = {"internal_public_keys": "INTERNAL_PUBLIC_KEYS", "nats_prefix": "NATS_PREFIX"}
-    found = {}
-    for name, value in settings.model_dump(mode="json").items():
-        given = getattr(settings, name)
-        text = given.get_secret_value() if isinstance(given, SecretStr) else value
-        found[alone.get(name, f"FLAGS_{name.upper()}")] = json.dumps(text) if isinstance(text, dict) else str(text)
-    return found
-
-
 async def test_the_command_rebuilds_and_compares_beside_the_running_service(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await world.fill_owner(10)
-    own = os.environ | environment_of(world.settings)
+    own = os.environ | environment_of("FLAGS", world.settings)
 
     async def command(*words: str) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-m", "services.flags", *words]

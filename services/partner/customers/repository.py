@@ -91,12 +91,12 @@ class CustomerRepository:
         """Take over a tenant's state unless this version or a later one is there."""
         await self.generations.apply(state, tx)
 
-    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> TenantPart | None:
-        """Return what is known of a tenant."""
-        row = await _find(self.generations, tenant_id, tx)
-        if row is None:
-            return None
-        return TenantPart(**{**row, "stays": tuple([Stay(**stay) for stay in row["stays"]])})
+    async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, TenantPart]:
+        """Return what is known of these tenants, by id."""
+        return {
+            key: TenantPart(**{**row, "stays": tuple([Stay(**stay) for stay in row["stays"]])})
+            for key, row in (await _find(self.generations, tenant_ids, tx)).items()
+        }
 
     async def count_by_partner(self, *, partners: Sequence[str], tx: Transaction | None = None) -> dict[str, int]:
         """Return how many customers each of ``partners`` has, those deleted not counted; one with none is absent."""
@@ -118,10 +118,9 @@ class UsageRepository:
         """Take over a tenant's usage unless this version or a later one is there."""
         await self.generations.apply(state, tx)
 
-    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> UsagePart | None:
-        """Return what is known of a tenant's usage."""
-        row = await _find(self.generations, tenant_id, tx)
-        return None if row is None else UsagePart(**row)
+    async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, UsagePart]:
+        """Return what is known of these tenants' usage, by tenant id."""
+        return {key: UsagePart(**row) for key, row in (await _find(self.generations, tenant_ids, tx)).items()}
 
 
 class ProvisioningRepository:
@@ -134,10 +133,9 @@ class ProvisioningRepository:
         """Take over a tenant's conditions unless this version or a later one is there."""
         await self.generations.apply(state, tx)
 
-    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> ProvisioningPart | None:
-        """Return what is known of a tenant's provisioning."""
-        row = await _find(self.generations, tenant_id, tx)
-        return None if row is None else ProvisioningPart(**row)
+    async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, ProvisioningPart]:
+        """Return what is known of these tenants' provisioning, by tenant id."""
+        return {key: ProvisioningPart(**row) for key, row in (await _find(self.generations, tenant_ids, tx)).items()}
 
 
 class SubscriptionRepository:
@@ -150,13 +148,11 @@ class SubscriptionRepository:
         """Take over a subscription's state unless this version or a later one is there."""
         await self.generations.apply(state, tx)
 
-    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> SubscriptionPart | None:
-        """Return what is known of a tenant's subscription."""
-        row = await _find(self.generations, tenant_id, tx)
-        return None if row is None else SubscriptionPart(**row)
+    async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, SubscriptionPart]:
+        """Return what is known of these tenants' subscription, by tenant id."""
+        return {key: SubscriptionPart(**row) for key, row in (await _find(self.generations, tenant_ids, tx)).items()}
 
 
-async def _find(generations: Generations[Any], tenant_id: str, tx: Transaction) -> Document | None:
-    rows = await generations.current(tx)
-    row: Document | None = await rows.find_one({"_id": tenant_id}, {"_id": 0}, session=tx)
-    return row
+async def _find(generations: Generations[Any], tenant_ids: Sequence[str], tx: Transaction) -> dict[str, Document]:
+    rows = (await generations.current(tx)).find({"_id": {"$in": list(tenant_ids)}}, session=tx)
+    return {row.pop("_id"): row async for row in rows}

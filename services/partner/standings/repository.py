@@ -63,15 +63,18 @@ class StandingRepository:
     def __init__(self, mongo: Mongo) -> None:
         self._standings = mongo.db["standings"]
 
-    async def find_across_partners(self, tenant_id: str, tx: Transaction) -> Customer:
-        """Return how a tenant stood; of one never heard of nothing is known."""
-        row = await self._standings.find_one({"_id": tenant_id}, session=tx)
-        return Customer(tenant_id, LONG_AGO) if row is None else _from(row)
+    async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> list[Customer]:
+        """Return how these tenants stood; of one never heard of nothing is known."""
+        rows = {row["_id"]: row async for row in self._standings.find({"_id": {"$in": list(tenant_ids)}}, session=tx)}
+        return [_from(rows[key]) if key in rows else Customer(key, LONG_AGO) for key in tenant_ids]
 
-    async def save(self, customer: Customer, tx: Transaction, lap: int | None = None) -> None:
-        """Store how a tenant stands; ``lap`` marks what was made anew without an event."""
-        mark = {} if lap is None else {"lap": lap}
-        await self._standings.replace_one({"_id": customer.id}, _document(customer) | mark, upsert=True, session=tx)
+    async def save(self, customer: Customer, tx: Transaction) -> None:
+        """Store how a tenant stands."""
+        await self._standings.replace_one({"_id": customer.id}, _document(customer), upsert=True, session=tx)
+
+    async def mark(self, tenant_ids: Sequence[str], lap: int, tx: Transaction) -> None:
+        """Write to every standing, so that who has one of them in another transaction conflicts with ``tx``."""
+        await self._standings.update_many({"_id": {"$in": list(tenant_ids)}}, {"$set": {"lap": lap}}, session=tx)
 
     async def ids(self, after: str, limit: int) -> list[str]:
         """Return the first ids of tenants that follow ``after``, in order."""

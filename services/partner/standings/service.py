@@ -48,8 +48,9 @@ class Standings:
 
         Two events about one customer that are handled at once both write its standing: one waits for the other.
         """
-        before = await self._standings.find_across_partners(tenant_id, tx)
-        after = replace(await self._as_projected(before, tx), heard_at=max(before.heard_at, at))
+        (before,) = await self._standings.find_across_partners([tenant_id], tx)
+        (after,) = await self._as_projected([before], tx)
+        after = replace(after, heard_at=max(before.heard_at, at))
         if cut is not None:
             after = after.lose_seats(cut)
         if after != before:
@@ -65,23 +66,30 @@ class Standings:
     async def remake(self, tenant_ids: Sequence[str], lap: int, tx: Transaction) -> int:
         """Take over what the projections say now, though no event came; return of how many it was something else.
 
-        What was otherwise counts as heard now. Cuts stay: no projection holds them. Every standing is written, so
-        that whoever made one of older rows and has not committed conflicts with this.
+        What was otherwise counts as heard now. Cuts stay: no projection holds them. First every standing is written
+        to, so that whoever makes one of older rows and has not committed conflicts with this, and tries again.
         """
-        otherwise = 0
-        for tenant_id in tenant_ids:
-            before = await self._standings.find_across_partners(tenant_id, tx)
-            after = await self._as_projected(before, tx)
-            if after != before:
-                after, otherwise = replace(after, heard_at=self._clock.now()), otherwise + 1
-            await self._standings.save(after, tx, lap)
-        return otherwise
+        await self._standings.mark(tenant_ids, lap, tx)
+        before = await self._standings.find_across_partners(tenant_ids, tx)
+        after = await self._as_projected(before, tx)
+        otherwise = [new for old, new in zip(before, after, strict=True) if new != old]
+        for customer in otherwise:
+            await self._standings.save(replace(customer, heard_at=self._clock.now()), tx)
+        return len(otherwise)
 
-    async def _as_projected(self, before: Customer, tx: Transaction) -> Customer:
-        return replace(
-            before,
-            tenant=await self._from.customers.find_across_partners(before.id, tx),
-            usage=await self._from.usage.find_across_partners(before.id, tx),
-            provisioning=await self._from.provisioning.find_across_partners(before.id, tx),
-            subscription=await self._from.subscriptions.find_across_partners(before.id, tx),
-        )
+    async def _as_projected(self, before: Sequence[Customer], tx: Transaction) -> list[Customer]:
+        ids = [customer.id for customer in before]
+        tenants = await self._from.customers.find_across_partners(ids, tx)
+        usage = await self._from.usage.find_across_partners(ids, tx)
+        provisioning = await self._from.provisioning.find_across_partners(ids, tx)
+        subscriptions = await self._from.subscriptions.find_across_partners(ids, tx)
+        return [
+            replace(
+                customer,
+                tenant=tenants.get(customer.id),
+                usage=usage.get(customer.id),
+                provisioning=provisioning.get(customer.id),
+                subscription=subscriptions.get(customer.id),
+            )
+            for customer in before
+        ]
