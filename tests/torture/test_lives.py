@@ -213,4 +213,5 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
     assert figures["faults"].keys() == {rule["effect"] for rule in FAULTS}
     for decision in ("changed", "suspended", "resumed", "deleted", "restored", "invited", "removed"):
         assert figures["answers"].get(decision, 0) >= 5, decision
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "lives.json").write_text(json.dumps(result, indent=2) + "\n")
