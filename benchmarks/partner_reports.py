@@ -169,22 +169,7 @@ def _customer(number: int, random: Random) -> Customer:
         version=1,
         stays=(Stay("nordic", cohort, left),),
     )
-    monthly = seats * random.randrange(300, 1_500)
-    failed = _NOW - timedelta(days=random.randrange(1, 20)) if random.random() < 0.05 else None
-    subscription = SubscriptionPart(
-        partner="nordic",
-        plan=plan,
-        cycle="month",
-        currency=random.choices(("EUR", "DKK"), (80, 20))[0],
-        seats=seats,
-        arr=monthly * 12,
-        mrr=monthly,
-        status="canceled" if status == "deleted" else "active",
-        live=status != "deleted",
-        payment_failed_at=failed,
-        started=cohort,
-        version=1,
-    )
+    subscription = _subscription(plan, seats, cohort, random, live=status != "deleted")
     seen = (_NOW - timedelta(days=random.randrange(45))).date().isoformat()
     return Customer(
         id=f"019b7a00-0000-7000-8000-{number:012x}",
@@ -193,4 +178,23 @@ def _customer(number: int, random: Random) -> Customer:
         usage=UsagePart(random.randrange(seats + 1), seen, 1),
         provisioning=ProvisioningPart(None, 1),
         subscription=subscription,
+    )
+
+
+def _subscription(plan: str, seats: int, started: str, random: Random, *, live: bool) -> SubscriptionPart:
+    monthly = seats * random.randrange(300, 1_500)
+    failed = _NOW - timedelta(days=random.randrange(1, 20)) if random.random() < 0.05 else None
+    return SubscriptionPart(
+        partner="nordic",
+        plan=plan,
+        cycle="month",
+        currency=random.choices(("EUR", "DKK"), (80, 20))[0],
+        seats=seats,
+        arr=monthly * 12,
+        mrr=monthly,
+        status="active" if live else "canceled",
+        live=live,
+        payment_failed_at=failed,
+        started=started,
+        version=1,
     )
