@@ -1,11 +1,12 @@
 """Fixtures of all suites: real servers from the wheels, and one whole fleet for whoever asks for it."""
 
 import os
-from pathlib import PurePath
+from typing import Any
 
 import pytest
 
 from tests.support.fleet import fleet
+from tests.support.scheduling import FLEET, OWN_FLEET, ByFile, needs_fleet
 from tests.support.servers import (
     database,
     drop_database,
@@ -16,21 +17,6 @@ from tests.support.servers import (
     nats_topology,
     service_environment,
 )
-
-SHARED_IN_A_MODULE = {
-    *(
-        "authentik",
-        "desk",
-        "exposed_gateway",
-        "fleet_nats",
-        "guarded",
-        "passwords",
-        "shared_gateway",
-        "stored",
-        "suite",
-    ),
-}
-"""Fixtures that start servers for a whole module."""
 
 __all__ = [
     "database",
@@ -43,6 +29,7 @@ __all__ = [
     "nats_topology",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_xdist_make_scheduler",
     "service_environment",
 ]
 
@@ -53,13 +40,19 @@ def pytest_configure() -> None:
     os.environ["SSL_CERT_DIR"] = os.devnull
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep on one worker what shares servers, and begin with it: the rest fills the gaps."""
+    """Begin with what takes longest, the fleets; the rest fills the gaps.
+
+    Raises:
+        UsageError: a test needs the fleet where nobody expects it: it would start one more.
+    """
     for item in items:
-        shares = not SHARED_IN_A_MODULE.isdisjoint(getattr(item, "fixturenames", ()))
-        if shares and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(PurePath(item.path).stem))
-    items.sort(
-        key=lambda item: (item.get_closest_marker("fleet") is None, item.get_closest_marker("xdist_group") is None)
-    )
+        path = item.nodeid.split("::", 1)[0]
+        if "fleet" in getattr(item, "fixturenames", ()) and not needs_fleet(path) and path != OWN_FLEET:
+            raise pytest.UsageError(f"{path} uses the fleet: name it in tests/support/scheduling.py")
+    items.sort(key=lambda item: not item.nodeid.startswith((*FLEET, OWN_FLEET)))

@@ -14,7 +14,7 @@ from infrastructure.local.place import ROOT
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(500)]
 
 SERVICES = ("tenant", "partner", "billing", "flags", "audit", "health")
 PAUSE_SECONDS = 1.5

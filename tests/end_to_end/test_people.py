@@ -12,7 +12,7 @@ from infrastructure.local import lifecycle, seeds
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 SURFACES = ("operator", "portal")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.fleet import Fleet, command
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 
 async def test_a_damaged_projection_is_named_and_healed_by_make(fleet: Fleet) -> None:

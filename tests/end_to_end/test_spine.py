@@ -11,7 +11,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 STAFF = ("staff@nordic.example", "portal")
 OPERATOR = ("operator@dezky.local", "operator")

@@ -21,7 +21,7 @@ from infrastructure.local.servers.child import ProcessId
 from tests.local.conftest import free_port_base
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("runner"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 
 def local(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":

@@ -20,7 +20,7 @@ from tests.security.access.table import Operation, Row, key_of, rows
 from tests.security.access.test_access_table import documented
 from tests.security.access.world import World, until
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 JSON = "application/json"
 OF_EVERY_TYPE: tuple[Any, ...] = (None, True, 0, -1, 1.5, 10**30, "", "x", [], [None], {}, {"$ne": None}, {"$gt": ""})

@@ -15,7 +15,7 @@ from tests.security.access.world import World
 from tests.security.test_bad_input import _who_may
 from tests.support.openapi import PROBLEM, Strict, members, operations, resolved, success
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 # Maps by something that only the installation knows: their keys are no members.
 _MAPS = {"provisioning", "counts", "amounts", "tenants", "metadata", "changes"}

@@ -175,7 +175,8 @@ def _ocis(suite: Suite, tenants: list[Expected], people: People) -> Iterator[str
     yield from _same("spaces", (drive["name"] for drive in drives), living)
     users = {user["id"]: user for user in suite.ocis.get("/graph/v1.0/users")["value"]}
     names = [user["onPremisesSamAccountName"] for user in users.values()]
-    yield from _same("users", (name for name in names if "@" in name), people.placed, people.left)
+    # Somebody who came to a tenant while it was suspended gets a user when it is open again.
+    yield from _same("users", (name for name in names if "@" in name), people.open, people.left | people.placed)
     for drive in drives:
         tenant = living.get(drive["name"])
         if tenant is not None:

@@ -205,12 +205,13 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
     seed, log = SEED or int(time.time()), tmp_path / "log"
     say(f"TORTURE_SEED={seed}")
     async with torture(service_environment, mongo, suite, log, seed=seed, bound=600, say=say) as tormented:
-        tenants, figures = await tormented.run(lives=200, kills=20, at_once=24)
+        tenants, figures = await tormented.run(lives=200, kills=20, at_once=32)
         found = await everything_told(mongo, nats_server, nats_topology, tenants)
     result = {"seed": seed, "at": datetime.now(UTC).isoformat(timespec="seconds"), **figures, "events": found.count}
     say(json.dumps(result, indent=2))
     assert figures["kills"] == 20
     assert figures["faults"].keys() == {rule["effect"] for rule in FAULTS}
     for decision in ("changed", "suspended", "resumed", "deleted", "restored", "invited", "removed"):
-        assert figures["answers"].get(decision, 0) >= 10, decision
+        assert figures["answers"].get(decision, 0) >= 5, decision
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "lives.json").write_text(json.dumps(result, indent=2) + "\n")

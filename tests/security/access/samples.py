@@ -46,8 +46,11 @@ def _new_partner(_: Place) -> Body:
 
 def _new_report(_: Place) -> Body:
     definition = {
-        **{"dataset": "customers", "groupBy": ["plan"], "measures": ["customers"]},
-        **{"filters": {"status": ["active"]}, "range": {"from": "2026-01", "to": "2026-12"}},
+        "dataset": "customers",
+        "groupBy": ["plan"],
+        "measures": ["customers"],
+        "filters": {"status": ["active"]},
+        "range": {"from": "2026-01", "to": "2026-12"},
     }
     return {"name": f"Report {_fresh()}", "definition": definition}
 

@@ -46,7 +46,6 @@ def test_the_page_names_every_operation_once_and_decides_for_everybody() -> None
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("fleet")
 def test_no_operation_is_missing_from_the_page_and_none_of_its_promises_from_the_api(document: dict[str, Any]) -> None:
     found = documented(document)
     named = [operation for row in TABLE for operation in row.operations]
@@ -57,7 +56,6 @@ def test_no_operation_is_missing_from_the_page_and_none_of_its_promises_from_the
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("fleet")
 def test_an_operation_that_is_decided_by_member_has_a_decision_for_every_member(samples: Samples) -> None:
     by_member = [operation for row in TABLE for operation in row.operations if operation.member]
     for key in {operation.key for operation in by_member}:
@@ -68,7 +66,6 @@ def test_an_operation_that_is_decided_by_member_has_a_decision_for_every_member(
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("fleet")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_role_meets_what_the_page_says_and_a_refusal_changes_nothing(
@@ -167,7 +164,6 @@ def _around(text: str, word: str) -> str:
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("fleet")
 @pytest.mark.parametrize("operation", [o for o in public() if not o.later], ids=str)
 def test_what_is_for_everybody_needs_no_token_and_takes_any(operation: Operation, world: World) -> None:
     for person in (None, "bad token", "tenant member", "deactivated"):
@@ -177,7 +173,6 @@ def test_what_is_for_everybody_needs_no_token_and_takes_any(operation: Operation
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("fleet")
 def test_a_refusal_with_403_is_in_the_log_and_a_hidden_resource_is_not(world: World) -> None:
     refused = world.call("tenant member", "portal", "PATCH", f"/api/tenants/{world.own.tenant}", json={"seats": 1})
     assert refused.status_code == 403

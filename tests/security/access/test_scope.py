@@ -12,7 +12,7 @@ from tests.security.access.samples import Samples
 from tests.security.access.test_access_table import documented
 from tests.security.access.world import World
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 PORTAL = ("partner owner", "partner staff", "tenant admin", "tenant member")
 OTHERS = ("foreign owner", "foreign admin")
