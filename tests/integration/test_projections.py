@@ -261,6 +261,7 @@ async def test_the_command_rebuilds_and_compares_beside_the_running_service(
     compared = await command("compare")
     assert compared.returncode == commands.FAILED
     assert "tenants: 10 missing of what differs from tenant" in compared.stdout
+    assert "\n  missing t0009: ours None, theirs 1\n" in compared.stdout
     rebuilt = await command("rebuild", "tenants")
     assert rebuilt.returncode == commands.OK, rebuilt.stderr
     assert "tenants: switched to generation 2: 11 rows" in rebuilt.stdout

@@ -154,3 +154,14 @@ async def test_creates_and_terminations_race_while_generations_change(
     made = {slug: await mongo.db["made"].count_documents({"partner": slug}) for slug in slugs}
     assert made == answered
     assert 0 < sum(made.values()) < len(creates)
+
+
+async def test_whether_a_partner_is_ending_is_read_where_creates_look(
+    mongo: Mongo, partners: PartnerProjection, apply: Apply
+) -> None:
+    await apply(partner("nordic", 2, "terminating"))
+    await rebuilt(mongo, partner("nordic", 3))
+    await partners.generations.collection(1).replace_one({"_id": "nordic"}, {"version": 2, "status": "terminating"})
+    assert not await mongo.transactions.run(lambda tx: partners.is_terminating("nordic", 2, tx))
+    await apply(partner("nordic", 4, "terminating"))
+    assert await mongo.transactions.run(lambda tx: partners.is_terminating("nordic", 4, tx))
