@@ -312,12 +312,20 @@ def _response(_: Request, error: DomainError) -> Response:
     return Response(body, status, headers)
 
 
+def _complaint(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong without what was sent: it may be a secret, or a million characters."""
+    if problem["type"] == "union_tag_invalid":
+        return f"Input should be one of {problem['ctx']['expected_tags']}"
+    message: str = problem["msg"]
+    return message
+
+
 def _invalid(request: Request, error: RequestValidationError) -> Response:
     if (reason := unreadable(request)) is not None:
         return _response(request, MalformedRequest(f"the body cannot be read: {reason}"))
     problems = error.errors()
     fields = [
-        FieldError(".".join(str(part) for part in p["loc"][1:]) or str(p["loc"][0]), p["type"], p["msg"])
+        FieldError(".".join(str(part) for part in p["loc"][1:]) or str(p["loc"][0]), p["type"], _complaint(p))
         for p in problems[:20]
     ]
     body = problem(

@@ -44,8 +44,8 @@ def parse_rfc3339(text: str) -> datetime:
         ValueError: the text is no date-time of RFC 3339 (other forms of ISO 8601 are none), or no time that exists.
     """
     if not _RFC3339.fullmatch(text):
-        raise ValueError(f"{text!r} is no date-time: write it as 2026-11-22T12:00:00.000Z")
+        raise ValueError("no date-time of RFC 3339: write it as 2026-11-22T12:00:00.000Z")
     try:
         return to_milliseconds(datetime.fromisoformat(text.upper()))
     except OverflowError as error:  # in UTC it would be before year 1 or after 9999
-        raise ValueError(f"{text!r} is out of range") from error
+        raise ValueError("out of range: in UTC it is before the year 1 or after 9999") from error
