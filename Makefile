@@ -50,7 +50,7 @@ compare: venv ## Compare projections with their owners: make compare SERVICE=par
 	@$(RUN) -m infrastructure.local compare "$(SERVICE)" $(PROJECTION)
 
 test: venv ## Run all tests
-	@$(VENV)/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-unit: venv ## Run the tests that need neither network nor database
 	@$(VENV)/bin/pytest -m unit

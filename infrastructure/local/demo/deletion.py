@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from infrastructure.local.demo.selling import new_tenant
-from infrastructure.local.demo.stage import PATIENCE_SECONDS, Stage
+from infrastructure.local.demo.stage import LOOK_SECONDS, PATIENCE_SECONDS, Stage
 
 
 def delete_and_restore(stage: Stage) -> None:
@@ -47,7 +47,7 @@ def erase(stage: Stage, due: datetime) -> None:
         left.update(_held(stage))
         return not any(left.values())
 
-    stage.eventually(lambda: stage.seen(nothing), f"the backends still hold {left}")
+    stage.eventually(lambda: stage.seen(nothing), lambda: f"the backends still hold {left}", LOOK_SECONDS)
     stage.done(f"the time is over: erased in every backend, seen from outside: no {', no '.join(left)}")
     person = stage.expect(stage.operator, "GET", f"/api/users/{stage.member_id}", 200)
     stage.check(person["status"] == "erased" and stage.member_email not in str(person), f"the member is {person}")

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from infrastructure.local import seeds
-from infrastructure.local.demo.stage import Stage
+from infrastructure.local.demo.stage import LOOK_SECONDS, Stage
 
 SEATS = 25
 PLAN = "business"
@@ -57,7 +57,7 @@ def provision(stage: Stage) -> None:
         held.update(stage.backends.held(stage.tenant))
         return all(held.values())
 
-    stage.eventually(lambda: stage.seen(holds), f"the backends hold {held}")
+    stage.eventually(lambda: stage.seen(holds), lambda: f"the backends hold {held}", LOOK_SECONDS)
     stage.done(f"the backends really hold it: {', '.join(held)}")
 
 

@@ -15,6 +15,8 @@ from infrastructure.local.place import Place
 
 PATIENCE_SECONDS = 90.0
 _PAUSE_SECONDS = 0.1
+LOOK_SECONDS = 0.5
+"""Between two looks into a backend: Stalwart lets one caller ask a thousand times a minute, the platform included."""
 
 
 class StepFailed(Exception):
@@ -129,12 +131,16 @@ class Stage:
         if not holds:
             raise StepFailed(otherwise)
 
-    def eventually(self, condition: Callable[[], bool], otherwise: str) -> None:
-        """Return once a condition holds; raises StepFailed if it does not in time."""
+    def eventually(
+        self, condition: Callable[[], bool], otherwise: str | Callable[[], str], pause: float = _PAUSE_SECONDS
+    ) -> None:
+        """Return once a condition holds; raises StepFailed if it does not in time. ``pause`` is in seconds."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            self.check(time.monotonic() < deadline, f"{otherwise} within {PATIENCE_SECONDS:.0f} s")
-            time.sleep(_PAUSE_SECONDS)
+            if time.monotonic() > deadline:
+                said = otherwise if isinstance(otherwise, str) else otherwise()
+                raise StepFailed(f"{said} within {PATIENCE_SECONDS:.0f} s")
+            time.sleep(pause)
 
     def done(self, what: str) -> None:
         """Print a step that held."""
