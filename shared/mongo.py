@@ -113,8 +113,12 @@ class Mongo:
         self.transactions = Transactions(self.client)
 
     async def ping(self) -> None:
-        """Raise one of ``DATABASE_UNAVAILABLE`` unless a primary answers within two seconds."""
-        async with asyncio.timeout(SELECTION_MS / 1000 + 1):
+        """Raise one of ``DATABASE_UNAVAILABLE`` unless a primary answers within two seconds.
+
+        The deadline is the driver's own: a cancellation that meets it waiting for its lock can leave the lock taken for
+        good (Python 3.11), and then the client never finds a server again.
+        """
+        with pymongo.timeout(SELECTION_MS / 1000 + 1):
             await self.db.command("ping", read_preference=ReadPreference.PRIMARY)
 
     async def ensure_indexes(self, indexes: Mapping[str, Sequence[Index]]) -> None:

@@ -1,7 +1,7 @@
 """Which tests run on one worker: those of a file, and all that need the fleet.
 
 pytest-xdist 3.8 hands groups over inside the ids of tests, and pytest 9.2 no longer lets an id be changed, so
-``xdist_group`` has no effect: four workers would start four fleets. What a scheduler of our own can go by is the path.
+``xdist_group`` has no effect: every worker would start a fleet. What a scheduler of our own can go by is the path.
 """
 
 from __future__ import annotations
