@@ -220,8 +220,7 @@ def _operations(platform: Platform, prepared: asyncio.Event) -> APIRouter:
     async def readyz() -> Response:
         checks = {"mongo": "ok", "nats": "ok" if platform.bus.connected else "away"}
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                await platform.mongo.ping()
+            await platform.mongo.ping(READY_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is «not ready»
             checks["mongo"] = f"away: {type(error).__name__}"
         if not prepared.is_set():

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import pymongo
 import structlog
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
@@ -96,9 +97,9 @@ class Lease:
             return
         mine = {"_id": self._name, "holder": self._holder, "token": self.token}
         self.token = None
-        with contextlib.suppress(PyMongoError, TimeoutError):
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await self._leases.update_one(mine, [{"$set": {"expiresAt": "$$NOW", "holder": None}}])
+        # The driver's own deadline, as in ``Mongo.ping``: a cancelled call can leave the client unusable.
+        with contextlib.suppress(PyMongoError), pymongo.timeout(RELEASE_SECONDS):
+            await self._leases.update_one(mine, [{"$set": {"expiresAt": "$$NOW", "holder": None}}])
 
     async def hold(self) -> None:
         """Return once the lease is held, asking three times per time to live."""

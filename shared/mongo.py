@@ -39,6 +39,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 SELECTION_MS = 2_000
+PING_SECONDS = 3.0
 SOCKET_MS = 10_000
 COMMIT_MS = 5_000
 TRANSACTION_SECONDS = 10.0
@@ -112,13 +113,19 @@ class Mongo:
         )
         self.transactions = Transactions(self.client)
 
-    async def ping(self) -> None:
-        """Raise one of ``DATABASE_UNAVAILABLE`` unless a primary answers within two seconds.
+    async def ping(self, within: float = PING_SECONDS) -> None:
+        """Raise one of ``DATABASE_UNAVAILABLE`` unless a primary answers within so many seconds.
 
-        The deadline is the driver's own: a cancellation that meets it waiting for its lock can leave the lock taken for
-        good (Python 3.11), and then the client never finds a server again.
+        The deadline is the driver's own, and whoever gives up waiting does not cancel it: a cancellation that meets the
+        driver looking for a server can leave the lock of its topology taken for good (seen with PyMongo 4.20 on
+        Python 3.11), and then the client never finds a server again.
         """
-        with pymongo.timeout(SELECTION_MS / 1000 + 1):
+        asking = asyncio.create_task(self._ping(within), name="mongo.ping")
+        asking.add_done_callback(_read)
+        await asyncio.shield(asking)
+
+    async def _ping(self, within: float) -> None:
+        with pymongo.timeout(within):
             await self.db.command("ping", read_preference=ReadPreference.PRIMARY)
 
     async def ensure_indexes(self, indexes: Mapping[str, Sequence[Index]]) -> None:
@@ -174,6 +181,12 @@ class Transactions:
                 read_preference=ReadPreference.PRIMARY,
                 max_commit_time_ms=COMMIT_MS,
             )
+
+
+def _read(asking: asyncio.Task[None]) -> None:
+    """Take note of how it ended: nobody else does where nobody waited to the end."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 async def wait_until_available(mongo: Mongo, *, pause_seconds: float = 0.5) -> None:
