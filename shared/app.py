@@ -172,7 +172,7 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         platform.bus.start()
         workers = [asyncio.create_task(_prepare(platform, first, prepared))]
-        workers += [asyncio.create_task(_keep_running(task, prepared)) for task in tasks]
+        workers += [asyncio.create_task(_keep_running(task, prepared, platform.mongo)) for task in tasks]
         yield
         await end_tasks(workers, STOP_SECONDS)
         for close in (*closing, platform.bus.close, platform.mongo.close):
@@ -196,17 +196,20 @@ async def _prepare(platform: Platform, first: Sequence[Task], done: asyncio.Even
             done.set()
 
 
-async def _keep_running(task: Task, prepared: asyncio.Event) -> None:
+async def _keep_running(task: Task, prepared: asyncio.Event, mongo: Mongo) -> None:
+    """Run a worker for as long as the service runs; one that fails is started again, once the database is there."""
     await prepared.wait()
     while True:
         try:
             await task()
-        except Exception:
+        except Exception as error:
             # A failure while stopping takes the place of the cancellation: then there is no second one to wait for.
             if (current := asyncio.current_task()) is not None and current.cancelling():
                 return
-            log.exception("worker.failed", worker=getattr(task, "__qualname__", repr(task)))
+            if not is_unavailable(error):
+                log.exception("worker.failed", worker=getattr(task, "__qualname__", repr(task)))
         await asyncio.sleep(1.0)
+        await wait_until_available(mongo)
 
 
 def _operations(platform: Platform, prepared: asyncio.Event) -> APIRouter:

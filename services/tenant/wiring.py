@@ -57,5 +57,5 @@ def wire_lifecycle(
         deletions=Deletions(records, timedelta(days=settings.deletion_grace_days)),
         ownership=Ownership(records, timedelta(days=settings.detached_days)),
         transfers=transfers,
-        expiry=ExpiryWorker(mongo, transfers, platform.lease("transfer-expiry")),
+        expiry=ExpiryWorker(transfers, platform.lease("transfer-expiry")),
     )

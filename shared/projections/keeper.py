@@ -15,7 +15,6 @@ from prometheus_client import Gauge
 from shared.bus import BusUnavailable
 from shared.errors import Conflict, DomainError, NotFound
 from shared.leases import Lease, LeaseLost
-from shared.mongo import is_unavailable, wait_until_available
 from shared.projections.catch_up import CatchUp
 from shared.projections.compare import SETTLE, Comparison
 from shared.projections.derived import Derivation, Renewal, RenewalUnderWay
@@ -81,16 +80,15 @@ class Keeper:
             await generations.prepare(self.platform.clock.now())
 
     async def run(self) -> None:
-        """Tend all projections until cancelled."""
+        """Tend all projections until cancelled.
+
+        Raises:
+            one of DATABASE_UNAVAILABLE: to be run again when the database is there.
+        """
         while True:
-            try:
-                await self._renew_quietly()
-                for generations in self.projections.values():
-                    await self.tend(generations)
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                await wait_until_available(self.platform.mongo)
+            await self._renew_quietly()
+            for generations in self.projections.values():
+                await self.tend(generations)
             await asyncio.sleep(POLL_SECONDS)
 
     async def tend(self, generations: Generations[Any]) -> None:

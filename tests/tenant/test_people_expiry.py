@@ -95,7 +95,7 @@ async def test_of_an_end_and_a_first_sign_in_at_one_moment_one_wins(house: House
     records = Records(people, tasks, transactions, outbox, SystemClock(), usage, timedelta(days=1))
     lease = Lease(house.mongo.db, "race", "this-test")
     assert await lease.acquire()
-    expiry = Expiry(records, usage, house.mongo, lease)
+    expiry = Expiry(records, lease)
     for turn in range(4):
         names = [f"p{turn}{n}" for n in range(4)]
         invited = [

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 
 import structlog
 
 from services.tenant.people.events import about
 from services.tenant.people.records import Records
-from services.tenant.usage.book import UsageBook
 from shared.actors import system
 from shared.contracts.user import UserInviteExpired
 from shared.errors import StaleVersion
 from shared.leases import Lease, LeaseLost
-from shared.mongo import Mongo, Transaction, is_unavailable, wait_until_available
+from shared.mongo import Transaction
 
 log = structlog.get_logger()
 
@@ -25,33 +25,27 @@ BATCH = 100
 class Expiry:
     """One replica at a time, by lease. The time that counts is the database's, so no time is lost while nobody runs."""
 
-    def __init__(self, records: Records, usage: UsageBook, mongo: Mongo, lease: Lease) -> None:
+    def __init__(self, records: Records, lease: Lease) -> None:
         self._records = records
-        self._usage = usage
-        self._mongo = mongo
         self._lease = lease
 
     async def run(self) -> None:
-        """Work until cancelled; the database may be away."""
+        """Work until cancelled.
+
+        Raises:
+            one of DATABASE_UNAVAILABLE: to be run again when the database is there.
+        """
         try:
             while True:
-                try:
+                with contextlib.suppress(LeaseLost):
                     await self._tenure()
-                except LeaseLost:
-                    log.info("expiry.lease_lost")
-                except Exception as error:
-                    # The loop must survive; whoever is overdue still is, later.
-                    if not is_unavailable(error):
-                        log.exception("expiry.failed")
-                    await asyncio.sleep(POLL_SECONDS)
-                    await wait_until_available(self._mongo)
         finally:
             await self._lease.release()
 
     async def _tenure(self) -> None:
         await self._lease.hold()
         await self._records.people.give_time(self._records.invite_lasts)
-        await self._usage.backfill()
+        await self._records.usage.backfill()
         while await self._lease.acquire():
             if await self.end_overdue() < BATCH:
                 await asyncio.sleep(POLL_SECONDS)

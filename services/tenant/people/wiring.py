@@ -59,7 +59,7 @@ def wire_people(
     invites = Invites(records, access, tenants, partners, onboarding, seats)
     traces, refused = Traces(platform.mongo), RefusedIdentities(platform.mongo)
     erasures = Erasures(records, traces, refused, tenants, onboarding)
-    expiry = Expiry(records, records.usage, platform.mongo, platform.lease("invite-expiry"))
+    expiry = Expiry(records, platform.lease("invite-expiry"))
     # Of its own, so that somebody who is shut out does not wait behind the people of a tenant that is gone.
     removals = TaskWorker(platform.mongo, records.tasks, {"erase": Removal(records, traces, authentik).settle})
     workers = [expiry.run, removals.run]
