@@ -14,7 +14,7 @@ from shared.errors import StaleVersion
 from shared.flags import FlagScope, FlagSubject
 from shared.mongo import Document, DuplicateKey, Index, Mongo, Transaction
 from shared.paging import Page, decode_cursor, encode_cursor
-from shared.projections.generations import Generations
+from shared.projections.generations import Projection
 from shared.projections.models import ProjectionSpec
 
 INDEXES: Mapping[str, Sequence[Index]] = {
@@ -113,15 +113,10 @@ TENANTS = ProjectionSpec(
 )
 
 
-class TenantProjection:
+class TenantProjection(Projection[TenantState]):
     """The projection ``tenants``, from ``tenant.*`` events."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, TENANTS)
-
-    async def apply(self, state: TenantState, tx: Transaction) -> None:
-        """Take over a tenant's state, unless a newer version is known."""
-        await self.generations.apply(state, tx)
+    spec = TENANTS
 
     async def find(self, *, reader: Person, slug: str) -> FlagTenant | None:
         """Return a tenant that ``reader`` may evaluate flags for."""

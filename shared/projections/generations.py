@@ -24,7 +24,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 from bson import decode, encode
 from bson.codec_options import CodecOptions
@@ -54,6 +54,19 @@ GRACE = timedelta(seconds=90)
 
 BATCH = 200
 _AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+
+class Projection(Generic[S]):
+    """A repository of another service's data; a subclass says what it is by ``spec`` and adds the reads."""
+
+    spec: ClassVar[ProjectionSpec[Any]]
+
+    def __init__(self, mongo: Mongo) -> None:
+        self.generations: Generations[S] = Generations(mongo, self.spec)
+
+    async def apply(self, state: S, tx: Transaction) -> None:
+        """Take over a state unless this version or a later one is there: events come twice and out of order."""
+        await self.generations.apply(state, tx)
 
 
 class Generations(Generic[S]):

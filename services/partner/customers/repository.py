@@ -23,8 +23,8 @@ from services.partner.customers.models import (
 )
 from shared.contracts.billing import SubscriptionState
 from shared.contracts.tenant import ProvisioningState, TenantState, UsageState
-from shared.mongo import Document, Index, Mongo, Transaction
-from shared.projections.generations import Generations
+from shared.mongo import Document, Index, Transaction
+from shared.projections.generations import Generations, Projection
 from shared.projections.models import ProjectionSpec
 
 
@@ -81,15 +81,10 @@ SUBSCRIPTIONS = ProjectionSpec(
 )
 
 
-class CustomerRepository:
+class CustomerRepository(Projection[TenantState]):
     """The projection ``customers``: tenants as the tenant service last said they are."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, CUSTOMERS)
-
-    async def apply(self, state: TenantState, tx: Transaction) -> None:
-        """Take over a tenant's state unless this version or a later one is there."""
-        await self.generations.apply(state, tx)
+    spec = CUSTOMERS
 
     async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, TenantPart]:
         """Return what is known of these tenants, by id."""
@@ -108,45 +103,30 @@ class CustomerRepository:
         return {row["_id"]: row["n"] async for row in await customers.aggregate(pipeline, session=tx)}
 
 
-class UsageRepository:
+class UsageRepository(Projection[UsageState]):
     """The projection ``usage``: how much tenants are used."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, USAGE)
-
-    async def apply(self, state: UsageState, tx: Transaction) -> None:
-        """Take over a tenant's usage unless this version or a later one is there."""
-        await self.generations.apply(state, tx)
+    spec = USAGE
 
     async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, UsagePart]:
         """Return what is known of these tenants' usage, by tenant id."""
         return {key: UsagePart(**row) for key, row in (await _find(self.generations, tenant_ids, tx)).items()}
 
 
-class ProvisioningRepository:
+class ProvisioningRepository(Projection[ProvisioningState]):
     """The projection ``provisioning``: since when integrations do not agree with tenants."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, PROVISIONING)
-
-    async def apply(self, state: ProvisioningState, tx: Transaction) -> None:
-        """Take over a tenant's conditions unless this version or a later one is there."""
-        await self.generations.apply(state, tx)
+    spec = PROVISIONING
 
     async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, ProvisioningPart]:
         """Return what is known of these tenants' provisioning, by tenant id."""
         return {key: ProvisioningPart(**row) for key, row in (await _find(self.generations, tenant_ids, tx)).items()}
 
 
-class SubscriptionRepository:
+class SubscriptionRepository(Projection[SubscriptionState]):
     """The projection ``subscriptions``: what billing last said, by tenant, because a tenant has one."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, SUBSCRIPTIONS)
-
-    async def apply(self, state: SubscriptionState, tx: Transaction) -> None:
-        """Take over a subscription's state unless this version or a later one is there."""
-        await self.generations.apply(state, tx)
+    spec = SUBSCRIPTIONS
 
     async def find_across_partners(self, tenant_ids: Sequence[str], tx: Transaction) -> dict[str, SubscriptionPart]:
         """Return what is known of these tenants' subscription, by tenant id."""

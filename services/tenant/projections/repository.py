@@ -6,8 +6,8 @@ from services.tenant.models import NoPriceForPlan, PartnerNotActive
 from shared.contracts.billing import PriceState
 from shared.contracts.partner import PartnerState
 from shared.errors import FieldError
-from shared.mongo import Document, Index, Mongo, Transaction
-from shared.projections.generations import Generations
+from shared.mongo import Document, Index, Transaction
+from shared.projections.generations import Projection
 from shared.projections.models import ProjectionSpec
 
 
@@ -51,15 +51,10 @@ PRICES = ProjectionSpec(
 )
 
 
-class PartnerProjection:
+class PartnerProjection(Projection[PartnerState]):
     """The projection ``partners``, from ``partner.*`` events."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, PARTNERS)
-
-    async def apply(self, state: PartnerState, tx: Transaction) -> None:
-        """Take over a partner's state, unless a newer version is known."""
-        await self.generations.apply(state, tx)
+    spec = PARTNERS
 
     async def require_active(self, slug: str, tx: Transaction) -> None:
         """Bind ``tx`` to the partner being active: a termination that is learned meanwhile conflicts with it.
@@ -87,15 +82,10 @@ class PartnerProjection:
         return await partners.find_one({"_id": slug}, {"_id": 0, "slug": 1, "name": 1, "status": 1})
 
 
-class PriceProjection:
+class PriceProjection(Projection[PriceState]):
     """The projection ``prices``, from ``price.*`` events."""
 
-    def __init__(self, mongo: Mongo) -> None:
-        self.generations = Generations(mongo, PRICES)
-
-    async def apply(self, state: PriceState, tx: Transaction) -> None:
-        """Take over a price's state, unless a newer version is known."""
-        await self.generations.apply(state, tx)
+    spec = PRICES
 
     async def require(self, plan: str, cycle: str, currency: str, tx: Transaction) -> None:
         """Refuse what the catalog does not sell.
