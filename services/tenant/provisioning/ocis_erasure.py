@@ -36,19 +36,19 @@ class OcisErasure:
             await self._users.forget(person)
         if left := len(await self._spaces(desired, memo)):
             return Finding("pending", "StillThere", f"OCIS still has {left} spaces of the tenant")
-        for user in memo.get(DOOMED_USERS) or ():
+        for user in memo.all(DOOMED_USERS):
             if await self._graph.user(user) is not None:
                 return Finding("pending", "StillThere", f"OCIS still has the user {user}")
         gone = {"space": DOOMED_SPACES, "user": DOOMED_USERS}
-        return desired.erased_with({kind: len(memo.get(name) or ()) for kind, name in gone.items()})
+        return desired.erased_with({kind: len(memo.all(name)) for kind, name in gone.items()})
 
     async def _spaces(self, desired: Desired, memo: Memo) -> list[Body]:
         """Return the tenant's spaces, whoever made them: the one remembered, and all that carry the mark."""
         found = {str(space["id"]): space for space in await marked_spaces(self._graph, desired.mark)}
-        for identity in {memo.get(SPACE), *(memo.get(DOOMED_SPACES) or ())} - {None} - found.keys():
+        for identity in {memo.get(SPACE), *memo.all(DOOMED_SPACES)} - {None} - found.keys():
             if (space := await self._graph.space(str(identity))) is not None:
                 found[str(space["id"])] = space
-        await memo.put(DOOMED_SPACES, sorted({*(memo.get(DOOMED_SPACES) or ()), *found}))
+        await memo.add(DOOMED_SPACES, found)
         return list(found.values())
 
     async def _purge(self, space: Body) -> None:
@@ -71,7 +71,7 @@ class OcisErasure:
             for person, user in known.items()
             if await self._users.made(person) and not await self._desires.has_tenant_besides(desired.slug, person)
         }
-        await memo.put(DOOMED_USERS, sorted({*(memo.get(DOOMED_USERS) or ()), *going.values()}))
+        await memo.add(DOOMED_USERS, going.values())
         return going
 
 

@@ -11,7 +11,7 @@ NameTaken                 something that is not ours has the name that we need
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import httpx
@@ -73,6 +73,14 @@ class Memo:
     def map(self, name: str) -> dict[str, Any]:
         """Return a copy of a map, empty if there is none."""
         return dict(self._values.get(name) or {})
+
+    def all(self, name: str) -> list[str]:
+        """Return a copy of a list, empty if there is none."""
+        return list(self._values.get(name) or ())
+
+    async def add(self, name: str, values: Iterable[str]) -> None:
+        """Keep ``values`` beside what a list holds, each once and in order."""
+        await self.put(name, sorted({*self.all(name), *values}))
 
     async def put(self, name: str, value: Any) -> None:
         """Keep a value; the same value again costs nothing."""

@@ -97,7 +97,7 @@ class StalwartBackend:
         return look
 
     async def _find_domains(self, look: _Pass) -> None:
-        known = {*(look.memo.get(DOMAINS) or ()), *look.desired.domains}
+        known = {*look.memo.all(DOMAINS), *look.desired.domains}
         # Before any is made: what the tenant gives up has to be found again.
         await look.memo.put(DOMAINS, sorted(known))
         for name in look.desired.domains:
@@ -213,7 +213,7 @@ class StalwartBackend:
         if administers(account):
             look.administrators.append(str(account.get("emailAddress", "")).rpartition("@")[2] + f"/{identity}")
             return
-        halted = list(look.memo.get(HALTED) or [])
+        halted = look.memo.all(HALTED)
         if look.desired.open:
             if identity in halted:
                 if not is_free(account["permissions"]):

@@ -44,18 +44,18 @@ class StalwartErasure:
         if waiting := await self._mail_left(memo):
             return Finding("pending", "Destroying", f"Stalwart still destroys the mail of {waiting} accounts")
         gone = {"account": DOOMED_ACCOUNTS, "domain": DOOMED_DOMAINS}
-        return desired.erased_with({kind: len(memo.get(name) or ()) for kind, name in gone.items()})
+        return desired.erased_with({kind: len(memo.all(name)) for kind, name in gone.items()})
 
     async def _look(self, desired: Desired, memo: Memo) -> tuple[list[str], list[Body]]:
         """Return the ids of the tenant's domains, and the accounts in them and those remembered."""
-        domains: list[str] = list(memo.get(DOOMED_DOMAINS) or ())
-        for name in dict.fromkeys((*desired.domains, *(memo.get(DOMAINS) or ()))):
+        domains = memo.all(DOOMED_DOMAINS)
+        for name in dict.fromkeys((*desired.domains, *memo.all(DOMAINS))):
             found = await domain_named(self._jmap, name)
             # What is not marked was never the tenant's.
             if found is not None and found.get("description") == desired.mark:
                 domains.append(str(found["id"]))
         present = [str(domain["id"]) for domain in await self._jmap.get("Domain", list(dict.fromkeys(domains)))]
-        ids = [*memo.map(ACCOUNTS).values(), *(memo.get(DOOMED_ACCOUNTS) or ())]
+        ids = [*memo.map(ACCOUNTS).values(), *memo.all(DOOMED_ACCOUNTS)]
         for domain in present:
             ids += await self._jmap.query("Account", domainId=domain)
         return present, await self._jmap.get("Account", list(dict.fromkeys(ids)))
@@ -63,8 +63,8 @@ class StalwartErasure:
     async def _destroy(self, domains: list[str], accounts: list[Body], memo: Memo) -> list[str]:
         """Destroy accounts and then domains; return what keeps a domain from going."""
         ids = [str(account["id"]) for account in accounts]
-        await memo.put(DOOMED_ACCOUNTS, sorted({*(memo.get(DOOMED_ACCOUNTS) or ()), *ids}))
-        await memo.put(DOOMED_DOMAINS, sorted({*(memo.get(DOOMED_DOMAINS) or ()), *domains}))
+        await memo.add(DOOMED_ACCOUNTS, ids)
+        await memo.add(DOOMED_DOMAINS, domains)
         # Groups refer to no one, members refer to their groups.
         members = [str(account["id"]) for account in accounts if account.get("@type") == "User"]
         others = [identity for identity in ids if identity not in set(members)]
@@ -76,7 +76,7 @@ class StalwartErasure:
         return [f"{identity}: {refusal.detail}" for identity, refusal in refusals.items()]
 
     async def _mail_left(self, memo: Memo) -> int:
-        doomed = set(memo.get(DOOMED_ACCOUNTS) or ())
+        doomed = set(memo.all(DOOMED_ACCOUNTS))
         if not doomed:
             return 0
         tasks = await self._jmap.get("Task", await self._jmap.query("Task"))
