@@ -66,6 +66,19 @@ def spread(total: int, weights: Sequence[int]) -> list[int]:
     return parts
 
 
+def shares(total: int, weights: Sequence[int]) -> list[int]:
+    """Split ``total`` as ``spread`` does; where no weight is positive nobody gets anything."""
+    return spread(total, weights) if any(weights) else [0] * len(weights)
+
+
+def month_of_year(yearly: int) -> int:
+    """Return a twelfth of a year's amount in whole minor units, halves to the even neighbour.
+
+    Whoever shows what recurs per month takes it from here, so that two services say the same of the same year.
+    """
+    return round_half_even(Fraction(yearly, 12))
+
+
 def round_half_even(amount: Fraction) -> int:
     """Round an exact amount to whole minor units, halves to the even neighbour (IEEE 754 roundTiesToEven)."""
     return round(amount)

@@ -21,8 +21,8 @@ from shared.contracts.billing import (
 from shared.contracts.envelope import changes_of
 from shared.contracts.tenant import TenantState, TenantStatus
 from shared.errors import Conflict
+from shared.money import month_of_year
 
-MONTHS = 12
 CYCLES_PER_YEAR: dict[Cycle, int] = {"month": 12, "year": 1}
 NO_PRICE = "no_price"
 LIVE: frozenset[SubscriptionStatus] = frozenset({"trialing", "active", "past_due", "paused", "unpaid"})
@@ -104,7 +104,7 @@ class Subscription:
     @property
     def mrr(self) -> int:
         """Monthly recurring revenue of this subscription alone, in minor units."""
-        return month_of(self.arr)
+        return month_of_year(self.arr)
 
     @property
     def finding(self) -> str | None:
@@ -145,13 +145,6 @@ class Subscription:
         if self.per_seat == per_seat:
             return self
         return replace(self, per_seat=per_seat, updated_at=at, version=self.version + 1)
-
-
-def month_of(arr: int) -> int:
-    """Return a twelfth in whole minor units, halves to the even neighbour."""
-    quotient, remainder = divmod(arr, MONTHS)
-    doubled = 2 * remainder
-    return quotient + (doubled > MONTHS or (doubled == MONTHS and quotient % 2 == 1))
 
 
 def start(subscription_id: str, tenant: TenantState, per_seat: int | None, at: datetime) -> Subscription:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.billing.models import Subscription, month_of
+from services.billing.models import Subscription
 from services.billing.repository import RevenueRow, RevenueScope, SubscriptionRepository
 from shared.auth import Person
 from shared.errors import InsufficientRole, NotFound
-from shared.money import spread
+from shared.money import month_of_year, shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,13 @@ def revenue_of(rows: Sequence[RevenueRow]) -> list[Revenue]:
     for currency in sorted({row.currency for row in rows}):
         own = [row for row in rows if row.currency == currency]
         arr = sum(row.arr for row in own)
-        months = spread(month_of(arr), [row.arr for row in own]) if arr else [0] * len(own)
+        month = month_of_year(arr)
+        months = shares(month, [row.arr for row in own])
         parts = tuple(
-            Part(row.key, month, row.arr, row.subscriptions, row.seats) for row, month in zip(own, months, strict=True)
+            Part(row.key, part, row.arr, row.subscriptions, row.seats) for row, part in zip(own, months, strict=True)
         )
         totals = (sum(row.subscriptions for row in own), sum(row.seats for row in own))
-        found.append(Revenue(currency, month_of(arr), arr, *totals, parts))
+        found.append(Revenue(currency, month, arr, *totals, parts))
     return found
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from services.billing.catalog import Impact
-from services.billing.models import Price, Subscription, month_of
+from services.billing.models import Price, Subscription
 from services.billing.mrr import Revenue
 from shared.contracts.billing import Cycle, SubscriptionStatus
+from shared.money import month_of_year
 from shared.schemas import Input, Timestamp, View
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -126,16 +127,15 @@ def impact_view(currency: str, amount: int, impact: Impact) -> ImpactView:
         subscriptions=impact.subscriptions,
         tenants=impact.tenants,
         partners=impact.partners,
-        mrr_before=month_of(impact.arr_before),
-        mrr_after=month_of(impact.arr_after),
+        mrr_before=month_of_year(impact.arr_before),
+        mrr_after=month_of_year(impact.arr_after),
     )
 
 
 def tenant_summary(subscription: Subscription) -> TenantSummary:
     """Return a tenant's subscription with its revenue."""
-    names = SubscriptionView.model_fields.keys() - {"mrr"}
-    values = {name: getattr(subscription, name) for name in names}
-    return TenantSummary(subscription=SubscriptionView(**values, mrr=month_of(subscription.arr)))
+    values = {name: getattr(subscription, name) for name in SubscriptionView.model_fields}
+    return TenantSummary(subscription=SubscriptionView(**values))
 
 
 def revenue_summary(grouped_by: str, revenues: list[Revenue]) -> RevenueSummary:

@@ -8,20 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.mrr import month_of, revenue_of
+from services.billing.mrr import revenue_of
 from services.billing.repository import RevenueRow
+from shared.money import month_of_year
 
 pytestmark = pytest.mark.unit
 
 
 @given(st.integers(0, 10**12))
 def test_a_month_is_a_twelfth_rounded_half_to_even(arr: int) -> None:
-    assert month_of(arr) == round(Fraction(arr, 12))
+    assert month_of_year(arr) == round(Fraction(arr, 12))
 
 
 @pytest.mark.parametrize(("arr", "mrr"), [(0, 0), (12, 1), (6, 0), (18, 2), (30, 2), (100, 8)])
 def test_halves_go_to_the_even_neighbour(arr: int, mrr: int) -> None:
-    assert month_of(arr) == mrr
+    assert month_of_year(arr) == mrr
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40))

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 
 from services.partner.customers.models import Customer
 from services.partner.standings.health import Level, Reason
 from services.partner.standings.repository import RevenueRow
 from shared.errors import Conflict
-from shared.money import round_half_even, spread
+from shared.money import month_of_year, shares
 from shared.paging import Page
 
 
@@ -82,16 +81,6 @@ class ReportNameTaken(Conflict):
     code, title = "report_name_taken", "A report of this partner has this name"
 
 
-def month_of_year(arr: int) -> int:
-    """Return a twelfth, halves to the even neighbour: the same whole from which billing's summary starts."""
-    return round_half_even(Fraction(arr, 12))
-
-
-def shares_of(total: int, arrs: Sequence[int]) -> list[int]:
-    """Return the month of each part of a year, so that they sum to ``total``, as billing's summary does it."""
-    return spread(total, arrs) if any(arrs) else [0] * len(arrs)
-
-
 def revenue_of(rows: Sequence[RevenueRow]) -> list[CurrencyRevenue]:
     """Return revenue per currency with its plans; ``rows`` are in the order of both."""
     found = []
@@ -101,7 +90,7 @@ def revenue_of(rows: Sequence[RevenueRow]) -> list[CurrencyRevenue]:
         mrr = month_of_year(arr)
         plans = tuple(
             PlanRevenue(row.plan, month, row.arr, row.subscriptions, row.seats)
-            for row, month in zip(own, shares_of(mrr, [row.arr for row in own]), strict=True)
+            for row, month in zip(own, shares(mrr, [row.arr for row in own]), strict=True)
         )
         totals = (sum(row.subscriptions for row in own), sum(row.seats for row in own))
         found.append(CurrencyRevenue(currency, mrr, arr, *totals, plans))

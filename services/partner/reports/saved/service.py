@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.partner.reports.models import TooManySavedReports, month_of_year, shares_of
+from services.partner.reports.models import TooManySavedReports
 from services.partner.reports.saved.repository import Figures, SavedReport, SavedReportRepository
 from services.partner.reports.saved.vocabulary import (
     MAX_ROWS,
@@ -25,6 +25,7 @@ from shared.contracts.partner import PartnerReportRemoved, PartnerReportSaved, S
 from shared.errors import NotFound
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
+from shared.money import month_of_year, shares
 from shared.mongo import Document, Transaction, Transactions
 from shared.outbox import Outbox
 from shared.paging import Page
@@ -141,7 +142,7 @@ def _take_months(rows: list[Document]) -> None:
     for currency in {row.get("currency") for row in rows}:
         own = [row for row in rows if row.get("currency") == currency]
         years = [row["mrr"] for row in own]
-        for row, month in zip(own, shares_of(month_of_year(sum(years)), years), strict=True):
+        for row, month in zip(own, shares(month_of_year(sum(years)), years), strict=True):
             row["mrr"] = month
 
 
