@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import orjson
 
@@ -80,6 +80,29 @@ class Conflict(DomainError):
 
 class StaleVersion(DomainError):
     status, code, title = 412, "stale_version", "The resource has changed since you read it"
+
+
+class Versioned(Protocol):
+    """Something whose ``version`` counts its committed changes."""
+
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=Versioned)
+
+
+def at_version(found: V | None, expected: int | None, what: str, pronoun: str = "it") -> V:
+    """Return what was found, at the version that the caller read; None expects none.
+
+    Raises:
+        NotFound, StaleVersion
+    """
+    if found is None:
+        raise NotFound
+    if expected is not None and expected != found.version:
+        raise StaleVersion(f"the {what} is at version {found.version}: read {pronoun} again")
+    return found
 
 
 class TooLarge(DomainError):

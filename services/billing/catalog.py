@@ -12,7 +12,7 @@ from shared.auth import Person
 from shared.clock import Clock
 from shared.contracts.billing import Cycle, PriceArchived, PriceChanged, PriceCreated
 from shared.contracts.envelope import Resource
-from shared.errors import NotFound, StaleVersion
+from shared.errors import NotFound, at_version
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
 from shared.mongo import Transaction, Transactions
@@ -128,12 +128,8 @@ class CatalogService:
         claim: IdempotencyClaim | None,
     ) -> Price:
         async def body(tx: Transaction) -> Price:
-            before = await self._prices.find_across_tenants(price_id, tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the price is at version {before.version}: read it again")
-            return await change(tx, before)
+            found = await self._prices.find_across_tenants(price_id, tx)
+            return await change(tx, at_version(found, expected, "price"))
 
         return await self._transactions.run(body, claim)
 

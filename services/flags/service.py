@@ -15,7 +15,7 @@ from shared.auth import Person
 from shared.clock import Clock
 from shared.contracts.envelope import Actor, Resource
 from shared.contracts.flag import FlagCreated, FlagDeleted, FlagEvent, FlagKilled, FlagStatusName, FlagUpdated
-from shared.errors import NotFound, StaleVersion
+from shared.errors import NotFound, at_version
 from shared.flags import FlagRule, Verdict, evaluate
 from shared.idempotency import IdempotencyClaim
 from shared.mongo import Transaction, Transactions
@@ -198,11 +198,7 @@ class FlagService:
         event: Callable[[Flag, Flag], FlagEvent],
     ) -> Flag:
         async def body(tx: Transaction) -> Flag:
-            before = await self._flags.find_across_tenants(key, tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the flag is at version {before.version}: read it again")
+            before = at_version(await self._flags.find_across_tenants(key, tx), expected, "flag")
             after = transition(before)
             if after is not before:
                 await self._flags.save(before, after, tx)

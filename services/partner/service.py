@@ -22,7 +22,7 @@ from shared.contracts.partner import (
     PartnerSuspended,
     PartnerUpdated,
 )
-from shared.errors import NotFound, StaleVersion
+from shared.errors import NotFound, at_version
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
 from shared.mongo import Transaction, Transactions
@@ -150,7 +150,8 @@ class PartnerService:
         claim: IdempotencyClaim | None = None,
     ) -> Overview:
         async def body(tx: Transaction) -> Overview:
-            before = require_version(await self._partners.find(scope=Scope.of(caller), slug=slug, tx=tx), expected)
+            found = await self._partners.find(scope=Scope.of(caller), slug=slug, tx=tx)
+            before = at_version(found, expected, "partner")
             after = transition(before)
             if after is not before:
                 await self._partners.save(before, after, tx)
@@ -169,19 +170,6 @@ class PartnerService:
     async def _seen(self, partner: Partner, tx: Transaction | None = None) -> Overview:
         counts = await self._customers.count_by_partner(partners=[partner.slug], tx=tx)
         return Overview(partner, counts.get(partner.slug, 0))
-
-
-def require_version(partner: Partner | None, expected: int | None) -> Partner:
-    """Return the partner that was found, at the version that the caller read.
-
-    Raises:
-        NotFound, StaleVersion
-    """
-    if partner is None:
-        raise NotFound
-    if expected is not None and expected != partner.version:
-        raise StaleVersion(f"the partner is at version {partner.version}: read it again")
-    return partner
 
 
 def about(actor: Actor, before: Partner | None, after: Partner) -> dict[str, object]:

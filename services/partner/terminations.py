@@ -14,12 +14,12 @@ from services.partner.customers.repository import CustomerRepository
 from services.partner.models import Overview, Partner, PartnerHasCustomers, TransferTargetNotActive
 from services.partner.repository import Attempt, AttemptRepository, PartnerRepository
 from services.partner.scope import EVERYTHING
-from services.partner.service import about, require_version
+from services.partner.service import about
 from shared.actors import actor_of, system
 from shared.auth import Person
 from shared.clock import Clock
 from shared.contracts.partner import PartnerTerminated, PartnerTerminationRefused, PartnerTerminationStarted
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid, NotFound, at_version
 from shared.idempotency import IdempotencyClaim, Replay
 from shared.mongo import Transaction, Transactions
 from shared.outbox import Outbox
@@ -74,7 +74,7 @@ class Terminations:
         """
 
         async def body(tx: Transaction) -> Overview:
-            before = require_version(await self._partners.find(scope=EVERYTHING, slug=slug, tx=tx), expected)
+            before = at_version(await self._partners.find(scope=EVERYTHING, slug=slug, tx=tx), expected, "partner")
             after = before.terminate(transfer_to, self._clock.now())
             if after is not before:
                 await self._require_target(before, transfer_to, tx)

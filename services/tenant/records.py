@@ -12,9 +12,10 @@ from services.tenant.provisioning.intents import Intents
 from services.tenant.provisioning.models import Conditions
 from services.tenant.repository import TenantRepository
 from services.tenant.scope import EVERYTHING, Scope
+from shared.auth import Person
 from shared.clock import Clock
 from shared.contracts.tenant import TenantEvent
-from shared.errors import NotFound, StaleVersion
+from shared.errors import NotFound, at_version
 from shared.idempotency import IdempotencyClaim
 from shared.mongo import Transaction, Transactions
 from shared.outbox import Outbox
@@ -62,6 +63,19 @@ class Records:
         conditions = (await self.intents.conditions([tenant], tx))[tenant.id]
         return Seen(tenant, conditions, tenant.overdue(self.clock.now()))
 
+    async def require_partner(self, caller: Person, slug: str) -> None:
+        """Return if the partner exists for this caller: operators know all, a partner's people their own.
+
+        Raises:
+            NotFound
+        """
+        if caller.is_operator:
+            known = await self.partners.find(slug) is not None
+        else:
+            known = caller.partner is not None and caller.partner.slug == slug
+        if not known:
+            raise NotFound
+
     async def change(
         self,
         slug: str,
@@ -81,11 +95,7 @@ class Records:
         """
 
         async def body(tx: Transaction) -> Seen:
-            before = await self.tenants.find(scope=scope, slug=slug, tx=tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the tenant is at version {before.version}: read it again")
+            before = at_version(await self.tenants.find(scope=scope, slug=slug, tx=tx), expected, "tenant")
             return await self.seen(await self.apply(before, change, tx), tx)
 
         return await self.transactions.run(body, claim)

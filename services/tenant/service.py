@@ -138,12 +138,7 @@ class TenantService:
         Raises:
             NotFound: the partner does not exist, or not for this caller.
         """
-        if caller.is_operator:
-            known = await self._records.partners.find(partner) is not None
-        else:
-            known = caller.partner is not None and caller.partner.slug == partner
-        if not known:
-            raise NotFound
+        await self._records.require_partner(caller, partner)
         return Scope(partner=partner)
 
     async def counts(self, scope: Scope) -> dict[str, int]:

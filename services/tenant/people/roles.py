@@ -14,7 +14,7 @@ from services.tenant.people.seats import Seats
 from shared.actors import actor_of
 from shared.auth import Person
 from shared.contracts.user import UserDeactivated, UserReactivated, UserRoleChanged
-from shared.errors import NotFound, StaleVersion
+from shared.errors import at_version
 from shared.idempotency import IdempotencyClaim
 from shared.mongo import Transaction
 
@@ -128,11 +128,8 @@ class Roles:
 
     async def _somebody_of(self, place: Place | None, person: str, expected: int | None, tx: Transaction) -> Human:
         human = await self._records.people.find_anywhere(person, tx)
-        if human is None or (place is not None and human.role_at(place) is None):
-            raise NotFound
-        if expected is not None and expected != human.version:
-            raise StaleVersion(f"the person is at version {human.version}: read them again")
-        return human
+        elsewhere = human is not None and place is not None and human.role_at(place) is None
+        return at_version(None if elsewhere else human, expected, "person", "them")
 
     async def _keep_last(self, human: Human, places: tuple[Place, ...] | list[Place], tx: Transaction) -> None:
         await self._records.people.one_at_a_time(places, tx)

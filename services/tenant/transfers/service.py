@@ -27,7 +27,7 @@ from shared.contracts.tenant import (
     TenantTransferred,
     TransferStatus,
 )
-from shared.errors import InsufficientRole, NotFound, StaleVersion
+from shared.errors import InsufficientRole, NotFound, at_version
 from shared.idempotency import IdempotencyClaim
 from shared.ids import new_id
 from shared.mongo import Transaction
@@ -54,7 +54,7 @@ class Transfers:
             NotFound: the partner is not the caller's. PartnerNotActive. OwnTenant: it is a customer already.
             TransferAlreadyOpen, TooManyTransfers
         """
-        await self._require_partner(caller, partner)
+        await self._records.require_partner(caller, partner)
         now = self._records.clock.now()
         transfer = Transfer(new_id(), tenant, partner, opened_at=now, expires_at=now + self._lifetime)
 
@@ -81,7 +81,7 @@ class Transfers:
         Raises:
             NotFound
         """
-        await self._require_partner(caller, partner)
+        await self._records.require_partner(caller, partner)
         return await self._page(Side("to_partner", partner), status, limit, cursor)
 
     async def withdraw(self, caller: Person, partner: str, transfer: str, expected: int | None) -> Transfer:
@@ -90,7 +90,7 @@ class Transfers:
         Raises:
             NotFound, StaleVersion. TransferClosed: it was answered, or its time is over.
         """
-        await self._require_partner(caller, partner)
+        await self._records.require_partner(caller, partner)
 
         async def body(tx: Transaction) -> Transfer:
             before = await self._find(Side("to_partner", partner), transfer, expected, tx)
@@ -173,14 +173,6 @@ class Transfers:
 
     # -- parts
 
-    async def _require_partner(self, caller: Person, partner: str) -> None:
-        if caller.is_operator:
-            known = await self._records.partners.find(partner) is not None
-        else:
-            known = caller.partner is not None and caller.partner.slug == partner
-        if not known:
-            raise NotFound
-
     async def _require_decider(self, caller: Person, slug: str, tx: Transaction | None = None) -> Tenant:
         tenant = await self._records.tenants.find(scope=Scope.of(caller), slug=slug, tx=tx)
         if tenant is None:
@@ -207,12 +199,7 @@ class Transfers:
         return replace(page, items=[transfer.seen_at(now) for transfer in page.items])
 
     async def _find(self, side: Side, transfer: str, expected: int | None, tx: Transaction) -> Transfer:
-        found = await self._transfers.find(side=side, transfer=transfer, tx=tx)
-        if found is None:
-            raise NotFound
-        if expected is not None and expected != found.version:
-            raise StaleVersion(f"the request is at version {found.version}: read it again")
-        return found
+        return at_version(await self._transfers.find(side=side, transfer=transfer, tx=tx), expected, "request")
 
     async def _close_overdue(self, partner: str, tx: Transaction) -> int:
         """Close what the worker has not closed yet of a partner's; return how many wait for an answer."""

@@ -16,7 +16,7 @@ from shared.auth import Person
 from shared.contracts.envelope import Actor, PersonResource
 from shared.contracts.tenant import TenantUpdated
 from shared.contracts.user import UserErased
-from shared.errors import NotFound, StaleVersion
+from shared.errors import at_version
 from shared.idempotency import IdempotencyClaim
 from shared.mongo import Transaction
 
@@ -48,11 +48,8 @@ class Erasures:
         account = await self.account_of(person)
 
         async def body(tx: Transaction) -> Human:
-            before = await self._records.people.find_anywhere(person, tx)
-            if before is None:
-                raise NotFound
-            if expected is not None and expected != before.version:
-                raise StaleVersion(f"the person is at version {before.version}: read them again")
+            found = await self._records.people.find_anywhere(person, tx)
+            before = at_version(found, expected, "person", "them")
             await self._records.people.one_at_a_time(before.places, tx)
             for place in before.places:
                 await self._records.keep_last(before, place, tx)
