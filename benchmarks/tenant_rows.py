@@ -39,6 +39,7 @@ _SECOND_WORDS = """
     services shipping software solutions sports studio systems textiles timber tools toys trading travel ventures
     water wines
 """
+_FAR_AHEAD = datetime(2999, 1, 1, tzinfo=UTC)
 _FIRST, _SECOND = _FIRST_WORDS.split(), _SECOND_WORDS.split()
 _FORMS = ("Ltd", "GmbH", "AS", "Oy", "AB", "")
 _FORM_WEIGHTS = (30, 20, 15, 10, 10, 15)
@@ -106,7 +107,8 @@ def _row(number: int, name: str, slug: str, partner: str | None, status: str, pl
 
 
 def _deletion(made: datetime, *, erased: bool) -> dict[str, Any]:
-    after = made + timedelta(days=30)
+    # A deletion whose time is over would be carried out by the service, and the data would change while it is read.
+    after = made + timedelta(days=30) if erased else _FAR_AHEAD
     return {
         "requested_at": made,
         "reason": "the contract ended",
