@@ -6,10 +6,10 @@ import unicodedata
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from shared.clock import rfc3339
+from shared.clock import parse_rfc3339, rfc3339
 
 
 class Input(BaseModel):
@@ -71,6 +71,19 @@ Text = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printab
 
 Prose = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_printable), AfterValidator(_some)]
 """A reason or note: 1 to 2,000 characters."""
+
+
+def _moment(value: object) -> datetime:
+    # Strict bodies take no string for a datetime, and pydantic's own parser takes more than RFC 3339.
+    if not isinstance(value, str) or len(value) > _LONGEST_MOMENT:
+        raise ValueError("must be an RFC 3339 date-time with its offset")
+    return parse_rfc3339(value)
+
+
+_LONGEST_MOMENT = 40
+
+GivenMoment = Annotated[datetime, BeforeValidator(_moment)]
+"""A date-time that a caller names: RFC 3339 with its offset, read to the millisecond in UTC."""
 
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 """RFC 3339 in UTC with milliseconds."""

@@ -111,7 +111,7 @@ class Authentik:
             f"{base_url.rstrip('/')}/api/v3/", deadline=deadline, headers=headers, transport=transport
         )
         self._group_ids: dict[str, str] = {}
-        self._patience = Patience()
+        self._patience = Patience(AuthentikBusy)
 
     async def close(self) -> None:
         await self._http.close()
@@ -163,13 +163,6 @@ class Authentik:
     async def set_active(self, pk: int, *, active: bool) -> None:
         """Enable or disable an account; disabling ends its sessions."""
         await self.call("PATCH", f"core/users/{pk}/", json={"is_active": active})
-
-    async def delete_account(self, pk: int) -> None:
-        """Delete an account; one that is gone already is no error."""
-        try:
-            await self.call("DELETE", f"core/users/{pk}/")
-        except AuthentikMissing:
-            return
 
     async def recovery_link(self, pk: int) -> str | None:
         """Return a link with which the user chooses a password, or None if there is no recovery flow."""
@@ -256,18 +249,14 @@ class Authentik:
         Raises:
             AuthentikError: one of its kinds.
         """
-        if (left := self._patience.left()) > 0:
-            raise AuthentikBusy("it asked for patience", retry_after=left)
-        try:
-            answer = await self._http.request(method, path, **more)
-        except RemoteUnavailable as error:
-            raise AuthentikAway(error.detail) from error
-        if answer.is_success:
-            return _json(answer) if answer.content else None
-        refusal = _error_of(answer)
-        if isinstance(refusal, AuthentikBusy):
-            self._patience.asked(refusal.retry_after)
-        raise refusal
+        with self._patience.kept():
+            try:
+                answer = await self._http.request(method, path, **more)
+            except RemoteUnavailable as error:
+                raise AuthentikAway(error.detail) from error
+            if answer.is_success:
+                return _json(answer) if answer.content else None
+            raise _error_of(answer)
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -202,5 +202,5 @@ async def detach_tenant(
     body: DetachTenant | None = None,
 ) -> Response:
     """Take a tenant from its partner; it waits for another one until a date."""
-    until = None if body is None else body.to_moment()
+    until = None if body is None else body.until
     return send(_current(await calls.ownership.detach(caller, slug, until, expected, claim.answering(_current))))

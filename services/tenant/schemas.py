@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from services.tenant.models import MAX_DOMAINS, MAX_SEATS, one_primary
@@ -14,7 +14,7 @@ from services.tenant.provisioning.models import Condition
 from services.tenant.records import Seen
 from services.tenant.service import NewTenant, is_plain_member
 from shared.auth import Person
-from shared.clock import parse_rfc3339, rfc3339
+from shared.clock import rfc3339
 from shared.contracts.tenant import (
     BillingContact,
     ConditionStatus,
@@ -26,7 +26,7 @@ from shared.contracts.tenant import (
 )
 from shared.domains import parse_domain
 from shared.errors import Invalid
-from shared.schemas import Email, Input, Prose, Text, Timestamp, View
+from shared.schemas import Email, GivenMoment, Input, Prose, Text, Timestamp, View
 from shared.slugs import parse_slug
 
 PlanKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$", description="Key of a plan.")]
@@ -35,17 +35,6 @@ Seats = Annotated[int, Field(ge=1, le=MAX_SEATS)]
 
 
 SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$", description="Slug.")]
-
-
-def _moment(text: str) -> str:
-    parse_rfc3339(text)
-    return text
-
-
-MomentText = Annotated[
-    str, Field(max_length=40), AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
-]
-"""A date-time of RFC 3339."""
 
 
 class Guarded(Input):
@@ -175,10 +164,7 @@ class AttachTenant(Input):
 class DetachTenant(Input):
     """``until``: how long the tenant waits for a new partner."""
 
-    until: MomentText | None = None
-
-    def to_moment(self) -> datetime | None:
-        return None if self.until is None else parse_rfc3339(self.until)
+    until: GivenMoment | None = None
 
 
 class DomainView(View):

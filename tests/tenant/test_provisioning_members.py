@@ -184,7 +184,7 @@ async def test_after_one_429_nobody_asks_that_integration_until_its_pause_is_ove
 @pytest.mark.unit
 def test_a_pause_ends_and_a_shorter_one_does_not_end_it_earlier() -> None:
     moments = iter([0.0, 1.0, 1.0, 9.5, 10.0])
-    patience = Patience(lambda: next(moments))
+    patience = Patience(RemoteBusy, lambda: next(moments))
     patience.asked(10)
     patience.asked(2)
     assert [patience.left() for _ in range(3)] == [10, 1, 0]

@@ -31,7 +31,7 @@ class Jmap:
         headers = {"authorization": f"Bearer {api_key}", "accept": "application/json"}
         self._http = HttpClient(base_url, deadline=deadline, headers=headers)
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._patience = Patience()
+        self._patience = Patience(RemoteBusy)
 
     async def close(self) -> None:
         await self._http.close()
@@ -95,13 +95,8 @@ class Jmap:
         return refusals
 
     async def _call(self, method: str, arguments: Body) -> Body:
-        if (left := self._patience.left()) > 0:
-            raise RemoteBusy("it asked for patience", retry_after=left)
-        try:
+        with self._patience.kept():
             return await self._answer(method, arguments)
-        except RemoteBusy as busy:
-            self._patience.asked(busy.retry_after)
-            raise
 
     async def _answer(self, method: str, arguments: Body) -> Body:
         envelope = {"using": USING, "methodCalls": [[method, arguments, "0"]]}

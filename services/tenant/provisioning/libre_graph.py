@@ -34,7 +34,7 @@ class LibreGraph:
         root = f"{base_url.rstrip('/')}/graph/"
         self._http = HttpClient(root, deadline=deadline, headers=headers)
         self._lists = HttpClient(root, deadline=LIST_DEADLINE, headers=headers, max_answer=LONGEST_LIST)
-        self._patience = Patience()
+        self._patience = Patience(RemoteBusy)
 
     async def close(self) -> None:
         await self._http.close()
@@ -128,13 +128,8 @@ class LibreGraph:
         await self._call("DELETE", f"v1beta1/drives/{_encoded(space)}/root/permissions/{_encoded(permission)}")
 
     async def _call(self, method: str, path: str, *, client: HttpClient | None = None, **more: Any) -> Any:
-        if (left := self._patience.left()) > 0:
-            raise RemoteBusy("it asked for patience", retry_after=left)
-        try:
+        with self._patience.kept():
             return await self._answer(client or self._http, method, path, **more)
-        except RemoteBusy as busy:
-            self._patience.asked(busy.retry_after)
-            raise
 
     async def _answer(self, client: HttpClient, method: str, path: str, **more: Any) -> Any:
         try:

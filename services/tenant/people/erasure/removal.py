@@ -65,7 +65,7 @@ class Removal:
     async def _let_go(self, authentik: Authentik, account: Account) -> None:
         """Delete an account that this platform made; somebody's own, or one with power over Authentik, leaves us."""
         if account.person is not None and account.ordinary:
-            await authentik.delete_account(account.pk)
+            await authentik.remove_account(account.pk)
             return
         for group in await self._groups_of(authentik, account):
             if group.startswith(OUR_GROUPS):

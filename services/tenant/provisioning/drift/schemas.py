@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from services.tenant.provisioning.drift.models import Acceptance, Difference
 from services.tenant.provisioning.drift.service import NewAcceptance, SeenDrift
-from shared.clock import parse_rfc3339
 from shared.contracts.envelope import Moment
 from shared.contracts.tenant import DriftState, Integration
-from shared.schemas import Input, Text, View
-
-
-def _moment(value: object) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 date-time with its offset")  # noqa: TRY004 - a 422, not a bug
-    return parse_rfc3339(value)
+from shared.schemas import GivenMoment, Input, Text, View
 
 
 class AcceptDrift(Input):
@@ -28,7 +20,7 @@ class AcceptDrift(Input):
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z-]{1,39}$", examples=["space-quota"])]
     object: Annotated[Text, Field(examples=["1284d238-aa92$5c6d!5c6d"])]
     reason: Annotated[Text, Field(examples=["migration until March"])]
-    expires_at: Annotated[datetime, BeforeValidator(_moment), Field(examples=["2027-01-31T00:00:00.000Z"])]
+    expires_at: Annotated[GivenMoment, Field(examples=["2027-01-31T00:00:00.000Z"])]
 
     def to_command(self) -> NewAcceptance:
         return NewAcceptance(self.integration, Difference(self.kind, self.object), self.reason, self.expires_at)
