@@ -110,12 +110,24 @@ async def _measure_size(setting: Setting, servers: Servers, size: int, figure: F
                 growth.rows.append(row)
 
 
+async def _counted(
+    servers: Servers, size: int, request: bytes, sides: tuple[Pinned, Pinned]
+) -> list[tuple[int, int, int]]:
+    """Return what each side examined for one answer; counted again where a worker of the service read beside it."""
+    counted: list[tuple[int, int, int]] = []
+    for _ in range(3):
+        counted = [await examined(servers, _database(size), "tenants", side, request) for side in sides]
+        if counted[0] == counted[1]:
+            break
+    return counted
+
+
 async def _compare(
     setting: Setting, servers: Servers, size: int, listed: Listed, path: str, sides: tuple[Pinned, Pinned]
 ) -> tuple[str | float | None, ...]:
     expected = await same_bytes(sides[0].port, sides[1].port, path, listed.caller)
     request = get(path, *authorizations(1, listed.caller))
-    counted = [await examined(servers, _database(size), "tenants", side, request) for side in sides]
+    counted = await _counted(servers, size, request, sides)
     if counted[0] != counted[1]:
         raise AssertionError(f"{path}: the two do not read the same: {counted}")
 
