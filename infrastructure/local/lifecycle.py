@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from infrastructure.local import ports, seeds, state
 from infrastructure.local.credentials import Credentials, load_or_create
@@ -31,6 +31,7 @@ GIVE_UP_AFTER_RESTARTS = 5
 _SUPERVISOR_STOP_SECONDS = 60.0
 _ORPHAN_STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
+GRACE_SECONDS = {process.name: process.grace_seconds for process in PROCESSES}
 
 Show = Callable[[state.FleetState], None]
 
@@ -167,7 +168,7 @@ def down(place: Place) -> list[str]:
             fleet.supervisor.wait_gone(_SUPERVISOR_STOP_SECONDS)
     fleet = state.load(place) or fleet  # the supervisor may have started a child again in the meantime
     for group in stop_order():
-        _end([fleet.identities[name] for name in group if name in fleet.identities])
+        _end({name: fleet.identities[name] for name in group if name in fleet.identities})
     survivors = [name for name, identity in fleet.identities.items() if identity.alive()]
     if survivors:
         raise StartFailed(f"These processes cannot be ended: {', '.join(survivors)}")
@@ -175,12 +176,13 @@ def down(place: Place) -> list[str]:
     return alive
 
 
-def _end(group: list[ProcessId]) -> None:
-    for identity in group:
+def _end(group: Mapping[str, ProcessId]) -> None:
+    """SIGTERM to all, and SIGKILL to each whose own grace is over."""
+    for identity in group.values():
         identity.signal(signal.SIGTERM)
-    deadline = time.monotonic() + _ORPHAN_STOP_SECONDS
-    for identity in group:
-        if not identity.wait_gone(max(0.0, deadline - time.monotonic())):
+    began = time.monotonic()
+    for name, identity in group.items():
+        if not identity.wait_gone(max(0.0, began + GRACE_SECONDS[name] - time.monotonic())):
             identity.signal(signal.SIGKILL)
             identity.wait_gone(_ORPHAN_STOP_SECONDS)
 

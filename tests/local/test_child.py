@@ -4,11 +4,13 @@ import dataclasses
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from infrastructure.local import ports
 from infrastructure.local.servers.child import ProcessId, end, last_line, spawn
 
 pytestmark = pytest.mark.unit
@@ -61,6 +63,35 @@ def test_a_zombie_is_gone(sleeper: "subprocess.Popen[bytes]") -> None:
     assert identity is not None
     sleeper.kill()  # and nobody waits for it, so that it stays a zombie
     assert identity.wait_gone(5)
+
+
+def test_a_zombie_whose_thread_still_listens_is_not_gone() -> None:
+    leaves_a_thread = (
+        "import ctypes, platform, socket, sys, threading, time\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "threading.Thread(target=sys.stdin.readline).start()\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        # exit(2) of the first thread alone; exit_group(2) would end them all.
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", leaves_a_thread], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        deadline = time.monotonic() + 5
+        while _state_of(process.pid) != "Z":
+            assert time.monotonic() < deadline
+        identity = ProcessId.of(process.pid)
+        assert ports.is_taken(port)
+        assert identity is not None
+        assert identity.alive()
+        process.kill()
+        assert identity.wait_gone(5)
+        assert not ports.is_taken(port)
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_process_with_brackets_and_spaces_in_its_name_is_recognised(tmp_path: Path) -> None:

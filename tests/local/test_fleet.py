@@ -24,12 +24,18 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
 
-def local(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
+def environment(place: Place, *, demo_data: bool = False) -> dict[str, str]:
+    """What a command is told. Demo data is made by the first fleet only: it takes longer than the start itself."""
+    home, base = str(place.home), str(place.port_base)
+    return os.environ | {"DEZKY_HOME": home, "DEZKY_PORT_BASE": base, "SEED": "1" if demo_data else "0"}
+
+
+def local(place: Place, *command: str, demo_data: bool = False) -> "subprocess.CompletedProcess[str]":
     """Runs a command on a place, as `make` does."""
     return subprocess.run(
         [sys.executable, "-m", "infrastructure.local", *command],
         cwd=ROOT,
-        env=os.environ | {"DEZKY_HOME": str(place.home), "DEZKY_PORT_BASE": str(place.port_base)},
+        env=environment(place, demo_data=demo_data),
         capture_output=True,
         text=True,
         timeout=280,
@@ -41,7 +47,7 @@ def local(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A fleet that is up; each test leaves it so."""
     place = Place(tmp_path_factory.mktemp("fleet") / "home", free_port_base())
-    started = local(place, "up")
+    started = local(place, "up", demo_data=True)
     assert started.returncode == 0, started.stdout + started.stderr
     yield place
     ended = local(place, "down")
@@ -70,10 +76,9 @@ def ended(fleet: Place, tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 def start_run(place: Place) -> "subprocess.Popen[bytes]":
     """Starts `run`, its output in the file `output` of the home."""
-    environment = os.environ | {"DEZKY_HOME": str(place.home), "DEZKY_PORT_BASE": str(place.port_base)}
     command = [sys.executable, "-m", "infrastructure.local", "run"]
     with (place.home / "output").open("w") as output:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        return subprocess.Popen(command, cwd=ROOT, env=environment(place), stdout=output, stderr=output)
 
 
 def seen(place: Place) -> state.FleetState:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_START_TIME_FIELD = 22  # proc(5), /proc/<pid>/stat
+# proc(5), /proc/<pid>/stat
+_THREADS_FIELD = 20
+_START_TIME_FIELD = 22
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _POLL_SECONDS = 0.02
 
@@ -29,14 +31,17 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid: int) -> "ProcessId | None":
-        """The identity of a running process; None when there is none (a zombie counts as none)."""
+        """The identity of a running process; None when there is none.
+
+        A zombie counts as none once its last thread has ended: until then it holds its files and its ports.
+        """
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
         # The command name, field 2, may contain spaces and brackets: count from its closing bracket.
         fields = stat.rpartition(")")[2].split()
-        if fields[0] in {"Z", "X"}:
+        if fields[0] == "X" or (fields[0] == "Z" and int(fields[_THREADS_FIELD - 3]) <= 1):
             return None
         return cls(pid, int(fields[_START_TIME_FIELD - 3]), boot_id())
 
