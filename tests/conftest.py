@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.fleet import fleet
+from tests.support.forgotten import excuse_the_driver
 from tests.support.scheduling import FLEET, OWN_FLEET, ByFile, needs_fleet
 from tests.support.servers import (
     database,
@@ -38,6 +39,7 @@ def pytest_configure() -> None:
     """Trust nobody on TLS: no test speaks it, and to load the machine's roots takes every HTTP client 20 ms or more."""
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = os.devnull
+    excuse_the_driver()
 
 
 @pytest.hookimpl(optionalhook=True)

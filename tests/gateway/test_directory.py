@@ -329,12 +329,14 @@ async def test_nothing_counts_as_heard_before_the_server_has_the_subscriptions()
     commands: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n')
-        while line := await reader.readline():
-            commands.append(line.split()[0])
-            if commands[-1] == b"PING":
-                writer.write(b"PONG\r\n")
-        writer.close()
+        try:
+            writer.write(b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n')
+            while line := await reader.readline():
+                commands.append(line.split()[0])
+                if commands[-1] == b"PING":
+                    writer.write(b"PONG\r\n")
+        finally:  # the test may end before this has read the end of the connection
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

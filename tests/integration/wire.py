@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Literal
 
 Loss = Literal["request", "reply"]
+
+
+@contextlib.contextmanager
+def _closed(writer: asyncio.StreamWriter) -> Iterator[None]:
+    # At once and without waiting: what is still to be sent is lost, too.
+    try:
+        yield
+    finally:
+        writer.transport.abort()
 
 
 class LossyWire:
@@ -40,7 +50,19 @@ class LossyWire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        with _closed(writer), contextlib.suppress(OSError, asyncio.CancelledError):
+            # Refused while the server is away: then the client loses its connection, too.
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            with _closed(up_writer):
+                await self._relay(reader, writer, up_reader, up_writer)
+
+    async def _relay(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
         down = asyncio.create_task(self._copy(up_reader, writer))
         try:
             while data := await reader.read(1 << 16):
@@ -55,16 +77,9 @@ class LossyWire:
                     break
                 up_writer.write(data)
                 await up_writer.drain()
-        except (OSError, asyncio.CancelledError):
-            pass
         finally:
             down.cancel()
             await asyncio.gather(down, return_exceptions=True)
-            for end in (up_writer, writer):
-                end.close()
-            for end in (up_writer, writer):
-                with contextlib.suppress(OSError):
-                    await end.wait_closed()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
