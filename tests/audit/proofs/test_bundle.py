@@ -90,7 +90,8 @@ async def test_a_real_export_verifies_in_an_empty_directory(
     assert "WARNING: trust is not established" in own.stdout
 
 
-async def test_the_file_knows_nothing_of_the_service(elsewhere: Path) -> None:
+@pytest.mark.unit
+def test_the_file_knows_nothing_of_the_service() -> None:
     imports = {line.split()[1].split(".")[0] for line in SOURCE.read_text().splitlines() if _imports(line)}
     assert imports <= set(sys.stdlib_module_names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -128,6 +129,19 @@ def test_the_published_consistency_proofs_come_out_and_verify(first: int, second
     assert [step.hex() for step in Leaves(CONTENTS).consistency(first, second)] == path
     roots = bytes.fromhex(ROOTS[first]), bytes.fromhex(ROOTS[second])
     assert verify_consistency(first, second, roots, [bytes.fromhex(step) for step in path])
+
+
+def test_the_example_of_the_bundle_format_is_right() -> None:
+    """docs/audit-bundle-format.md section 6, over the hashes of docs/audit-format.md section 7."""
+    folder = Path(__file__).resolve().parents[3] / "docs"
+    first = "7831f0a9c861ad2d004758dfa2565727ca0ac9957c21f8a57a5b2d552cb19657"
+    second = "ad7f8b7b95f7b60d44198e1eddba70bf485f80988b9ccc4e61e7bcc9ed80a7ce"
+    entries = (folder / "audit-format.md").read_text(encoding="utf-8")
+    assert f"\n    {first}\n" in entries
+    assert f"\n    {second}\n" in entries
+    contents = [bytes.fromhex(first), bytes.fromhex(second)]
+    example = f"    {leaf_hash(contents[0]).hex()}\n    {rfc6962_root(contents).hex()}\n"
+    assert (folder / "audit-bundle-format.md").read_text(encoding="utf-8").endswith(example)
 
 
 CONTENT = [bytes([number % 256, number // 256]) for number in range(700)]
