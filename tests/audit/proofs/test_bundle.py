@@ -18,10 +18,13 @@ import rfc8785
 
 from services.audit import bundle
 from services.audit.models import Query
-from services.audit.proofs.export import MOST_ENTRIES, Exporter, Selection
-from services.audit.proofs.models import CheckpointMissing, TreeDamaged
+from services.audit.personal import Vault
+from services.audit.proofs.export import MOST_ENTRIES, Exporter, Opener, Selection
+from services.audit.proofs.models import CheckpointMissing, EntriesMissing, TreeDamaged
 from services.audit.proofs.note import Signer, signed_note
+from services.audit.repository import AuditRepository
 from shared.errors import Invalid
+from shared.testing import ManualClock
 from tests.audit.events import JANE
 from tests.audit.proofs.conftest import (
     ORIGIN,
@@ -127,6 +130,7 @@ async def test_personal_values_are_in_a_bundle_only_if_asked_for_and_prove_their
     closed = await exported(exporter, Selection(Query()))
     for value in (b"nordic.example", b"203.0.113.7", b"Erna Muster"):
         assert value.lower() not in closed.lower()
+    assert b'"revealed"' not in closed
     content = await exported(exporter, Selection(Query(), reveal=True))
     entry = next(r for r in records(content) if r["kind"] == "entry" and r["entry"]["actorId"] == JANE)
     item = entry["revealed"]["/actorEmail"]
@@ -184,6 +188,39 @@ async def test_what_cannot_be_exported_is_refused_before_the_first_byte(log: Wit
         await exporter.plan(Selection(Query()))
     assert refused.value.errors[0].code == "too_many_entries"
     assert f"at most {MOST_ENTRIES} entries" in refused.value.detail
+
+
+class Endless:
+    """A log in which a filter finds an entry at every number."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+
+    async def page(self, query: Query, before: int | None, limit: int) -> tuple[list[Record], int | None]:
+        assert before is not None
+        self.pages += 1
+        return [{"seq": before - place} for place in range(1, limit + 1)], before - limit
+
+
+async def test_a_filter_that_finds_too_much_is_refused_as_soon_as_that_is_known(
+    log: Witnessed, repository: AuditRepository, vault: Vault
+) -> None:
+    await log.grow_log(2)
+    row = checkpoint_row(1, (50_000_000, "0" * 64), bytes(32), log.before)
+    await log.root_db["checkpoints"].insert_one(row)
+    pages = Endless()
+    exporter = Exporter(pages, log.store, log.tree, Opener(repository, vault), [], ManualClock())
+    with pytest.raises(Invalid) as refused:
+        await exporter.plan(Selection(Query(tenant="acme")))
+    assert refused.value.errors[0].code == "too_many_entries"
+    assert pages.pages == MOST_ENTRIES // 500 + 1
+
+
+async def test_a_range_of_which_an_entry_cannot_be_read_is_refused(log: Witnessed, exporter: Exporter) -> None:
+    await _log(log)
+    await log.root_db["entries"].delete_one({"_id": 4})
+    with pytest.raises(EntriesMissing, match="only 11 entries of seq 1 to 12"):
+        await exporter.plan(Selection(Query()))
 
 
 async def test_an_entry_altered_in_the_database_is_exported_as_it_is_and_named_outside(

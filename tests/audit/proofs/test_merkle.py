@@ -180,6 +180,15 @@ def test_no_proof_survives_a_changed_bit_a_missing_step_or_another_place(data: s
     assert not verify_consistency(first, size, (roots[0], bytes(32)), steps)
 
 
+def test_a_proof_of_a_smaller_tree_is_none_of_a_larger_one_that_is_said_to_have_its_root() -> None:
+    leaves, roots = Leaves(CONTENTS), (bytes.fromhex(ROOTS[2]), bytes.fromhex(ROOTS[8]))
+    assert verify_inclusion(0, 8, leaves.hashes[0], leaves.inclusion(0, 8), roots[1])
+    assert verify_consistency(2, 8, roots, leaves.consistency(2, 8))
+    for size in (9, 15, 16):
+        assert not verify_inclusion(0, size, leaves.hashes[0], leaves.inclusion(0, 8), roots[1])
+        assert not verify_consistency(2, size, roots, leaves.consistency(2, 8))
+
+
 def _changed(steps: Sequence[bytes]) -> list[list[bytes]]:
     flipped = [
         [*steps[:place], bytes([step[0] ^ 1]) + step[1:], *steps[place + 1 :]] for place, step in enumerate(steps)

@@ -290,6 +290,19 @@ async def test_a_tree_that_was_altered_throughout_does_not_pass_for_the_signed_o
         await proofs.rebuild()
 
 
+async def test_nothing_is_made_anew_from_entries_that_do_not_lead_to_the_signed_root(
+    log: Witnessed, proofs: ProofService
+) -> None:
+    await _grown(log)
+    before = await log.root_db["tree_tiles"].find().sort("_id", 1).to_list()
+    other = hashlib.sha256(b"another entry").hexdigest()
+    await log.root_db["entries"].update_one({"_id": 5}, {"$set": {"hash": other}})
+    await log.root_db["entries"].update_one({"_id": 6}, {"$set": {"prevHash": other}})
+    with pytest.raises(TreeDamaged, match="neither the tiles nor the entries"):
+        await proofs.rebuild()
+    assert await log.root_db["tree_tiles"].find().sort("_id", 1).to_list() == before
+
+
 async def test_tiles_of_archived_entries_stay_and_only_what_is_hot_is_made_anew(
     log: Witnessed, proofs: ProofService
 ) -> None:
