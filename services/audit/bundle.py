@@ -238,23 +238,25 @@ def key_of(text: str) -> bytes:
 
 
 def note_signer(note: str, keys: Iterable[bytes]) -> tuple[str, bytes]:
-    """The text of a note and the key that has signed it. Raises Bad if none of `keys` has."""
+    """The text of a note and a key that has signed it. Raises Bad if none of `keys` has, or if one's line is wrong."""
     text, blank, lines = note.rpartition("\n\n")
     if not blank or not lines.endswith("\n") or any(mark < " " and mark != "\n" for mark in note):
         raise Bad("the note is not a signed note")
-    text += "\n"
+    text, known, found = text + "\n", list(keys), None
     for line in lines[:-1].split("\n"):
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         if dash != "—" or not name:
             raise Bad("the note has a line that is no signature")
         blob = base64_in(encoded, "a signature of the note")
-        for key in keys:
+        for key in known:
             if blob[:4] == key_id(name, key):
                 if not ed25519_verifies(key, text.encode(), blob[4:]):
                     raise Bad(f"the signature of {name} under the note does not verify")
-                return text, key
-    raise Bad("the note is not signed by a known key")
+                found = found or key
+    if found is None:
+        raise Bad("the note is not signed by a known key")
+    return text, found
 
 
 def commitments(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
