@@ -64,12 +64,13 @@ Offences = Iterator[str]
 
 
 # A test is read top to bottom like a story, and splitting one hides what it does; what it may not be is endless.
-LONGEST_FILE = {"tests": 600}
+# The verifier for outsiders is copied as one file (docs/adr/0019-proofs-for-outsiders.md).
+LONGEST_FILE = {"tests": 600, "services/audit/bundle.py": 500}
 LONGEST_FUNCTION = {"tests": 70}
 
 
 def _limit(limits: dict[str, int], file: Path, otherwise: int) -> int:
-    return limits.get(_name(file).split("/", 1)[0], otherwise)
+    return limits.get(_name(file), limits.get(_name(file).split("/", 1)[0], otherwise))
 
 
 def test_every_file_can_be_read_in_a_sitting() -> None:

@@ -10,6 +10,14 @@ from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
 from services.audit.personal import Vault
+from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
+from services.audit.proofs.export import Exporter, Opener
+from services.audit.proofs.note import VerifierKey
+from services.audit.proofs.repository import INDEXES as PROOF_INDEXES
+from services.audit.proofs.repository import ProofRepository
+from services.audit.proofs.routes import router as proofs_router
+from services.audit.proofs.service import ProofService
+from services.audit.proofs.tree import Tree
 from services.audit.repository import INDEXES, AuditRepository
 from services.audit.routes import router
 from services.audit.service import AuditService
@@ -26,6 +34,8 @@ class Deps:
 
     audit: AuditService
     consumer: ChainConsumer
+    proofs: ProofService
+    exporter: Exporter
 
 
 def wire(platform: Platform, settings: AuditSettings) -> Deps:
@@ -34,9 +44,14 @@ def wire(platform: Platform, settings: AuditSettings) -> Deps:
     repository = AuditRepository(platform.mongo.db)
     lease = platform.lease(CHAIN_LEASE)
     writer = ChainWriter(platform.mongo.transactions, repository, vault, lease)
+    proofs = ProofRepository(platform.mongo.db)
+    tree = Tree(proofs)
+    keys = [VerifierKey.parse(text) for text in settings.checkpoint_public_keys.split()]
     return Deps(
         audit=AuditService(repository, vault),
         consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock),
+        proofs=ProofService(proofs, tree),
+        exporter=Exporter(repository, proofs, tree, Opener(repository, vault), keys, platform.clock),
     )
 
 
@@ -44,4 +59,11 @@ def build(settings: AuditSettings) -> FastAPI:
     """The application with its worker, ready to be served."""
     platform = Platform.build("audit", settings)
     deps = wire(platform, settings)
-    return create_app(platform, deps, [router], operations=OPERATIONS, indexes=INDEXES, tasks=[deps.consumer.run])
+    return create_app(
+        platform,
+        deps,
+        [router, proofs_router],
+        operations={**OPERATIONS, **PROOF_OPERATIONS},
+        indexes={**INDEXES, **PROOF_INDEXES},
+        tasks=[deps.consumer.run],
+    )

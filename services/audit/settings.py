@@ -18,3 +18,8 @@ class AuditSettings(ServiceSettings):
     personal_key: Key32 = Field(
         description="Wraps the data keys of persons and keys the search by address: 32 bytes, base64url."
     )
+    checkpoint_public_keys: str = Field(
+        "",
+        description="Public keys of the checkpoints for bundles, as C2SP verifier keys (`name+id+base64`) with spaces "
+        "between them; keep retired ones as long as their checkpoints.",
+    )

@@ -115,6 +115,15 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
 }
 PARAMS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/api/prices/{}/impact"): {"currency": "EUR", "amount": 5},
+    ("GET", "/api/audit/proof/inclusion"): {"seq": 1},
+    ("GET", "/api/audit/proof/consistency"): {"first": 1},
+}
+# What is refused as long as nobody has made a checkpoint of the log.
+_NEEDS_A_CHECKPOINT = {
+    ("GET", "/api/audit/proof/inclusion"),
+    ("GET", "/api/audit/proof/consistency"),
+    ("POST", "/api/audit/proof/rebuild"),
+    ("GET", "/api/audit/export"),
 }
 # What only a tenant has that has gone through a whole deletion.
 _OF_THE_DELETED = {("GET", "/api/tenants/{}/certificate")}
@@ -150,7 +159,7 @@ class Samples:
         path = re.sub(r"\{([^}]*)\}", lambda match: values.get(match[1], "0" * 36), operation.path)
         body, certain = self._body(operation, place)
         params = PARAMS.get(operation.key, {})
-        certain = certain and values.keys() >= set(names) and operation.key not in _OF_THE_DELETED
+        certain = certain and values.keys() >= set(names) and operation.key not in _OF_THE_DELETED | _NEEDS_A_CHECKPOINT
         return Sample(operation.method, path, body, params, certain)
 
     def permitted(self, operation: Operation, scope: str, role: Role) -> Sample:

@@ -1,0 +1,74 @@
+"""Routes of proofs and bundles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from services.audit.proofs.examples import BUNDLE
+from services.audit.proofs.export import Exporter
+from services.audit.proofs.schemas import (
+    CheckpointRef,
+    ConsistencyFilters,
+    ConsistencyView,
+    ExportFilters,
+    InclusionFilters,
+    InclusionView,
+    RebuiltView,
+)
+from services.audit.proofs.service import ProofService
+from shared.bodies import StrictRoute
+from shared.policy import Operator
+
+router = APIRouter(prefix="/api/audit", tags=["audit"], route_class=StrictRoute)
+
+
+async def _proofs(request: Request) -> ProofService:
+    service: ProofService = request.app.state.deps.proofs
+    return service
+
+
+async def _exporter(request: Request) -> Exporter:
+    exporter: Exporter = request.app.state.deps.exporter
+    return exporter
+
+
+Proofs = Annotated[ProofService, Depends(_proofs)]
+
+
+@router.get("/proof/inclusion")
+async def prove_inclusion(
+    _caller: Operator, proofs: Proofs, filters: Annotated[InclusionFilters, Query()]
+) -> InclusionView:
+    """Prove that an entry is in the log that a checkpoint covers."""
+    return InclusionView.of(await proofs.inclusion(filters.seq, filters.size))
+
+
+@router.get("/proof/consistency")
+async def prove_consistency(
+    _caller: Operator, proofs: Proofs, filters: Annotated[ConsistencyFilters, Query()]
+) -> ConsistencyView:
+    """Prove that the log only grew between two sizes."""
+    return ConsistencyView.of(await proofs.consistency(filters.first, filters.second))
+
+
+@router.post("/proof/rebuild")
+async def rebuild_tree(_caller: Operator, proofs: Proofs) -> RebuiltView:
+    """Make the tree of proofs anew from the entries, up to the newest checkpoint."""
+    leaves, checkpoint = await proofs.rebuild()
+    return RebuiltView(leaves=leaves, checkpoint=CheckpointRef.of(checkpoint))
+
+
+@router.get("/export", response_class=StreamingResponse, responses=BUNDLE)
+async def export_bundle(
+    _caller: Operator,
+    exporter: Annotated[Exporter, Depends(_exporter)],
+    filters: Annotated[ExportFilters, Query()],
+) -> StreamingResponse:
+    """Export a part of the log as a bundle that verifies offline."""
+    plan = await exporter.plan(filters.selection())
+    name = f"audit-{plan.selection.from_seq}-{plan.to_seq}.jsonl"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(exporter.lines(plan), media_type="application/jsonl", headers=headers)
