@@ -9,6 +9,10 @@ from fastapi import FastAPI
 from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
+from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
+from services.audit.ingest.parts import Ingest, wire_ingest
+from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
+from services.audit.ingest.routes import PUBLIC, sources, webhooks
 from services.audit.personal import Vault
 from services.audit.repository import INDEXES, AuditRepository
 from services.audit.routes import router
@@ -26,6 +30,7 @@ class Deps:
 
     audit: AuditService
     consumer: ChainConsumer
+    ingest: Ingest
 
 
 def wire(platform: Platform, settings: AuditSettings) -> Deps:
@@ -34,9 +39,11 @@ def wire(platform: Platform, settings: AuditSettings) -> Deps:
     repository = AuditRepository(platform.mongo.db)
     lease = platform.lease(CHAIN_LEASE)
     writer = ChainWriter(platform.mongo.transactions, repository, vault, lease)
+    ingest = wire_ingest(platform, settings, writer)
     return Deps(
         audit=AuditService(repository, vault),
-        consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock),
+        consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock, ingest.outflow),
+        ingest=ingest,
     )
 
 
@@ -44,4 +51,13 @@ def build(settings: AuditSettings) -> FastAPI:
     """The application with its worker, ready to be served."""
     platform = Platform.build("audit", settings)
     deps = wire(platform, settings)
-    return create_app(platform, deps, [router], operations=OPERATIONS, indexes=INDEXES, tasks=[deps.consumer.run])
+    return create_app(
+        platform,
+        deps,
+        [router, sources, webhooks],
+        operations={**OPERATIONS, **INGEST_OPERATIONS},
+        indexes={**INDEXES, **INGEST_INDEXES},
+        tasks=[deps.consumer.run, *deps.ingest.tasks],
+        closing=deps.ingest.closing,
+        public=(PUBLIC,),
+    )
