@@ -77,4 +77,7 @@ class Intake:
 
 
 def _distinct(records: list[Record]) -> list[Record]:
-    return list({record.id: record for record in reversed(records)}.values())[::-1]
+    by_id: dict[str, Record] = {}
+    for record in records:
+        by_id.setdefault(record.id, record)
+    return list(by_id.values())
