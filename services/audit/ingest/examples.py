@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.audit.ingest.stalwart import BadSignature, IngestPaused
-from shared.errors import MalformedRequest, TooLarge
+from shared.errors import MalformedRequest
 from shared.openapi import Described, Operations
 
 SOURCES: dict[str, Any] = {
@@ -80,6 +80,6 @@ OPERATIONS: Operations = {
     ),
     "receive_stalwart_events": Described(
         text="Answered after the events are stored. A batch that comes again, also with other ids, changes nothing.",
-        refusals=(BadSignature, MalformedRequest, TooLarge, IngestPaused),
+        refusals=(BadSignature, MalformedRequest, IngestPaused),
     ),
 }

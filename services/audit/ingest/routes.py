@@ -15,7 +15,7 @@ from shared.policy import Operator
 MOST_BYTES = 1024 * 1024
 PUBLIC = "/webhooks/stalwart"
 
-webhooks = APIRouter(tags=["webhooks"])
+webhooks = APIRouter(tags=["audit"])
 sources = APIRouter(prefix="/api/audit", tags=["audit"])
 
 
