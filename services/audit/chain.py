@@ -117,9 +117,9 @@ class ChainWriter:
     async def _ring(self, facts: Sequence[Fact], tx: Transaction) -> KeyRing:
         owners = {owned.owner for fact in facts for owned in fact.personal if owned.owner is not None}
         addresses = {
-            fact.address
+            fact.handle
             for fact in facts
-            if fact.address is not None and any(owned.owner is None for owned in fact.personal)
+            if fact.handle is not None and any(owned.owner is None for owned in fact.personal)
         }
         digests = [self._vault.address_digest(address) for address in addresses]
         return KeyRing(self._vault, await self._repository.keys_for(owners, digests, tx))

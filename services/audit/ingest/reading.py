@@ -1,7 +1,8 @@
 """From a record of another system to a fact, or to the fact that it could not be understood.
 
 Everything that a source says beside the kind of its event is one personal value, `metadata.data`: whom a member
-concerns is not ours to know. All of it belongs to the address of the actor (docs/audit-format.md, section Owners).
+concerns is not ours to know. All of it belongs to one address (docs/audit-format.md, section Owners): the actor's, or
+where the actor has none, like the account under which the platform itself works, the first one that is mentioned.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ from shared.clock import parse_rfc3339, rfc3339
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NOT_A_WORD = re.compile(r"[^a-z0-9_]")
 _LONGEST_ADDRESS = 320
+_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,253}")
 _FAILED = re.compile(r"fail|error|exception|does-not-exist|too-many")
 _DENIED = re.compile(r"^(security|limit)\.|banned|rejected|unauthorized|suspicious")
 
@@ -113,13 +115,25 @@ def _fact(record: Record, said: Said, members: dict[str, Any]) -> Fact:
     }
     refuse_unstorable(fields)
     there = [("/actorEmail", said.address), ("/actorIp", said.ip), ("/metadata/data", metadata["data"])]
-    handle = canonical_address(said.address) if said.address else said.ip
+    address = canonical_address(said.address) if said.address else said.ip
+    mentioned = None if said.address and _ADDRESS.fullmatch(said.address) else next(_mentioned(members), None)
     return Fact(
         fields=fields,
         personal=tuple(Owned(pointer, None) for pointer, value in there if value is not None),
         # Who names nobody shares one owner: a key for each of a million such lines would protect nobody.
-        address=handle or record.source,
+        address=address or record.source,
+        about=canonical_address(mentioned) if mentioned else None,
     )
+
+
+def _mentioned(value: Any) -> Iterator[str]:
+    """Every e-mail address that is a value of its own, in the order of the record."""
+    if isinstance(value, str):
+        if _ADDRESS.fullmatch(value):
+            yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _mentioned(item)
 
 
 def action_of(source: str, kind: str) -> str:

@@ -173,3 +173,17 @@ async def test_forgetting_an_address_forgets_all_that_a_source_said_with_it(
     held = str({name: value for name, value in entry.items() if name != "sealed"})
     assert not any(word in held for word in ("Jane", "203.0.113", "cv-jane"))
     assert (await verify(repository, vault)).broken is None
+
+
+async def test_an_entry_about_somebody_is_sealed_for_them_and_verifies_as_one_of_the_actor(
+    intake: Intake, chained: Chained, repository: AuditRepository, vault: Vault, root_db: Database
+) -> None:
+    bodies = [b'{"Action": "file_read", "User": "akadmin", "ShareWith": "jane@acme.example"}']
+    bodies += [b'{"Action": "file_read", "User": "jane@acme.example"}', b'{"Action": "file_read", "User": "akadmin"}']
+    await intake.take(Arrival("ocis", [record(number, body) for number, body in enumerate(bodies)]))
+    owners = [entry["sealed"][0]["owner"] for entry in await chained()]
+    (jane,) = await repository.keys_by_address(vault.address_digest("jane@acme.example"))
+    assert owners[:2] == [jane["_id"]] * 2 != owners[1:]
+    erased = {"$set": {"erasedAt": AT, "addresses": []}, "$unset": {"wrapped": ""}}
+    await root_db["person_keys"].update_one({"_id": jane["_id"]}, erased)
+    assert (await verify(repository, vault)).broken is None

@@ -78,6 +78,20 @@ def test_a_failed_sign_in_names_who_was_tried() -> None:
     assert read_.fields["actorEmail"] == "jane@acme.example"
 
 
+def test_what_the_platform_did_to_somebody_belongs_to_them_and_what_they_did_too() -> None:
+    made = {
+        **LOGIN,
+        "user": {"pk": 1, "email": "", "username": "akadmin"},
+        "action": "model_created",
+        "context": {"model": {"model_name": "user", "pk": 9, "name": "Otto@Acme.example"}},
+    }
+    assert fact("authentik", made).fields["actorEmail"] == "akadmin"
+    assert fact("authentik", made).handle == "otto@acme.example"
+    assert fact("authentik", {**made, "user": LOGIN["user"]}).handle == "jane@acme.example"
+    assert fact("authentik", {**made, "context": {}}).handle == "akadmin"
+    assert stalwart("message-ingest.ham", to=["a note", "jane@acme.example"]).handle == "jane@acme.example"
+
+
 def test_numbers_that_the_format_has_no_place_for_are_kept_as_their_text() -> None:
     body = json.dumps({**LOGIN, "context": {"big": 2**53, "fits": 2**53 - 1, "huge": 0}}).replace(
         "0}", "1" * 5_000 + "}"
