@@ -23,6 +23,7 @@ from services.audit.repository import AuditRepository
 from services.audit.verifier import verify
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Database, Mongo
+from tests.audit.events import encode, refused
 from tests.support.servers import TestDatabase
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -186,4 +187,16 @@ async def test_an_entry_about_somebody_is_sealed_for_them_and_verifies_as_one_of
     assert owners[:2] == [jane["_id"]] * 2 != owners[1:]
     erased = {"$set": {"erasedAt": AT, "addresses": []}, "$unset": {"wrapped": ""}}
     await root_db["person_keys"].update_one({"_id": jane["_id"]}, erased)
+    assert (await verify(repository, vault)).broken is None
+
+
+async def test_what_an_unknown_caller_did_verifies_under_their_address_alone(
+    chain: Any, root_db: Database, repository: AuditRepository, vault: Vault
+) -> None:
+    event = refused(1)
+    event["data"]["note"] = "a member that no contract knows"
+    await chain(encode(event))
+    entry = await root_db["entries"].find_one({})
+    assert entry is not None
+    assert [box["owner"].partition(":")[0] for box in entry["sealed"]] == ["address"]
     assert (await verify(repository, vault)).broken is None
