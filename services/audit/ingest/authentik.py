@@ -140,16 +140,23 @@ def _row(event: Any) -> Row:
 
 
 class AuthentikPoll:
-    """One look at the log: from where the last one stopped, `MOST_PAGES` at a time."""
+    """One look at the log: from where the last one stopped, a bounded number of pages at a time."""
 
     def __init__(
-        self, events: AuthentikEvents, intake: Intake, repository: IngestRepository, tenure: Tenure, clock: Clock
+        self,
+        events: AuthentikEvents,
+        intake: Intake,
+        repository: IngestRepository,
+        tenure: Tenure,
+        clock: Clock,
+        most_pages: int = MOST_PAGES,
     ) -> None:
         self._events = events
         self._intake = intake
         self._repository = repository
         self._tenure = tenure
         self._clock = clock
+        self._most_pages = most_pages
 
     async def once(self) -> bool:
         """Read what is new; True if there is more. Each page is stored with the cursor that it leads to.
@@ -158,7 +165,7 @@ class AuthentikPoll:
         """
         cursor = Cursor.of(await self._repository.position("authentik"))
         await self._intake.require_room()
-        for _ in range(MOST_PAGES):
+        for _ in range(self._most_pages):
             sweep, page = await self._next(cursor)
             done = page.last or _is_below(page, sweep.bottom)
             cursor = Cursor(_later(cursor.until, sweep.top)) if done else Cursor(cursor.until, sweep)

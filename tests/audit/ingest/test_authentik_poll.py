@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from services.audit.ingest import authentik
 from services.audit.ingest.authentik import MOST_PAGES, AuthentikEvents, AuthentikPoll, EventPage, Row
 from services.audit.ingest.intake import Intake
 from services.audit.ingest.models import SourceBusy, SourceError
@@ -149,7 +148,7 @@ async def test_a_time_to_come_hides_nothing_that_happens_before_it(
     assert len(await queued(root_db)) == 4
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_whatever_happens_between_two_pages_nothing_is_lost(
     seed: int,
     moving: Moving,
@@ -157,9 +156,7 @@ async def test_whatever_happens_between_two_pages_nothing_is_lost(
     queue: IngestRepository,
     lease: Lease,
     root_db: Database,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(authentik, "MOST_PAGES", 3)
     chance, removed = Random(seed), set[str]()
     moving.happen(120)
 
@@ -174,17 +171,16 @@ async def test_whatever_happens_between_two_pages_nothing_is_lost(
 
     moving.between = between
     for _ in range(25):
-        fresh = AuthentikPoll(moving, intake, queue, lease, moving.clock)  # type: ignore[arg-type]
+        fresh = AuthentikPoll(moving, intake, queue, lease, moving.clock, 3)  # type: ignore[arg-type]
         try:
             await fresh.once()
         except SourceError:
             continue
     moving.between = lambda: None
     poll = AuthentikPoll(moving, intake, queue, lease, moving.clock)  # type: ignore[arg-type]
-    while await poll.once():
-        pass
-    while await poll.once():
-        pass
+    for _ in range(2):  # the first may only end a sweep that had begun
+        while await poll.once():
+            pass
     taken = await queued(root_db)
     assert len(taken) == len(set(taken))
     assert {event.id for event in moving.events} <= set(taken)

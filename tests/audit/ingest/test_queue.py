@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.verifier import verify
 from shared.leases import Lease, LeaseLost
-from shared.mongo import Database, Mongo
+from shared.mongo import Database, Mongo, Transaction
 from tests.audit.events import encode, refused
 from tests.support.servers import TestDatabase
 
@@ -90,6 +90,23 @@ async def test_a_kill_in_the_middle_leaves_all_or_nothing(
     await Outflow(queue, ChainWriter(audit_mongo.transactions, repository, vault, lease)).drain()
     assert [entry["id"] async for entry in root_db["entries"].find().sort("_id", 1)] == ["ocis:0", "ocis:1", "ocis:2"]
     assert await root_db["ingested"].count_documents({}) == 0
+
+
+class Interrupted(IngestRepository):
+    """Fails after the last write of the transaction."""
+
+    async def remove(self, ids: Sequence[str], tx: Transaction) -> None:
+        await super().remove(ids, tx)
+        raise RuntimeError
+
+
+async def test_a_batch_that_does_not_commit_stays_in_the_queue(
+    audit_mongo: Mongo, intake: Intake, queue: IngestRepository, writer: ChainWriter, root_db: Database
+) -> None:
+    await intake.take(arrival(1))
+    with pytest.raises(RuntimeError):
+        await Outflow(Interrupted(audit_mongo.db), writer).drain()
+    assert (await queue.waiting(10), await root_db["entries"].count_documents({})) == (1, 0)
 
 
 async def test_who_lost_the_lease_of_the_chain_takes_nothing_out(

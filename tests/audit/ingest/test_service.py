@@ -118,6 +118,15 @@ async def test_a_signed_batch_is_chained_and_a_repetition_with_other_ids_changes
     assert await world.entries(actorEmail="jane3@acme.example") == entries[2:3]
 
 
+async def test_events_of_a_batch_that_cannot_be_understood_are_chained_all_the_same(world: World) -> None:
+    odd: list[Any] = ["text", 7, {"type": "auth.success"}, {**event(1), "data": {"$commit": "0" * 64}}, event(2)]
+    assert (await world.delivered(*odd)).status_code == 204
+    entries = await chained(world, 5, source="stalwart")
+    assert [entry["metadata"].get("reason") for entry in entries] == [
+        *("not_json", "not_json", "not_an_event", "reserved_name", None)
+    ]
+
+
 FORGED: list[list[tuple[str, str | bytes]]] = [
     [],
     [("x-signature", "")],
@@ -138,6 +147,10 @@ async def test_a_forged_delivery_is_refused_and_leaves_no_trace(world: World) ->
     assert (await world.deliver(ONE, **signed(ONE), authorization="Bearer of-somebody")).status_code == 401
     assert await world.db["ingested"].count_documents({}) == 0
     assert (await world.source("stalwart"))["received"] == 0
+    shown = await world.source("authentik")
+    assert (shown["state"], shown["reason"]) == ("off", "AUDIT_AUTHENTIK_URL is not set")
+    portal = CALLERS.headers(partner_person("nordic"))
+    assert (await world.http.get("/api/audit/sources", headers=portal)).status_code == 403
 
 
 async def test_a_signed_body_that_is_no_batch_is_refused_counted_and_shown(world: World) -> None:
@@ -146,20 +159,8 @@ async def test_a_signed_body_that_is_no_batch_is_refused_counted_and_shown(world
         reply = await world.deliver(body, **signed(body))
         assert (reply.status_code, reply.json()["code"]) == (400, "malformed_request"), body
     assert (await world.source("stalwart"))["skipped"] == {"not_json": len(bodies)}
-
-
-async def test_a_body_is_read_no_further_than_it_may_be_long(world: World) -> None:
-    body = b"x" * (1024 * 1024 + 1)
-    assert (await world.deliver(body, **signed(body))).status_code == 413
-
-
-async def test_events_of_a_batch_that_cannot_be_understood_are_chained_all_the_same(world: World) -> None:
-    odd: list[Any] = ["text", 7, {"type": "auth.success"}, {**event(1), "data": {"$commit": "0" * 64}}, event(2)]
-    assert (await world.delivered(*odd)).status_code == 204
-    entries = await chained(world, 5, source="stalwart")
-    assert [entry["metadata"].get("reason") for entry in entries] == [
-        *("not_json", "not_json", "not_an_event", "reserved_name", None)
-    ]
+    endless = b"x" * (1024 * 1024 + 1)
+    assert (await world.deliver(endless, **signed(endless))).status_code == 413
 
 
 async def test_lines_of_the_file_are_chained_across_a_rotation_and_what_is_no_json_is_shown(
@@ -183,13 +184,6 @@ async def test_lines_of_the_file_are_chained_across_a_rotation_and_what_is_no_js
     shown = await world.source("ocis")
     assert (shown["skipped"], shown["received"], shown["waiting"]) == ({"not_json": 1}, 3, 0)
     assert shown["lastPosition"] == "byte 28 of file 2"
-
-
-async def test_a_source_without_its_setting_is_off_and_only_operators_see_any(world: World) -> None:
-    shown = await world.source("authentik")
-    assert (shown["state"], shown["reason"]) == ("off", "AUDIT_AUTHENTIK_URL is not set")
-    portal = CALLERS.headers(partner_person("nordic"))
-    assert (await world.http.get("/api/audit/sources", headers=portal)).status_code == 403
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -112,6 +113,22 @@ def test_a_writer_that_has_not_noticed_the_rotation_is_followed(log: Log) -> Non
     log.reopen()
     log.write(b"four\n")
     assert log.read() == [b"one", b"two", b"three", b"four"]
+
+
+def test_a_last_word_in_the_old_file_just_before_the_change_is_read(log: Log) -> None:
+    class Racing(Tail):
+        def _after(self, *files: Any) -> Any:
+            found = super()._after(*files)
+            if log.seen == [b"one"]:
+                log.write(b"two\n")
+            return found
+
+    log.tail = Racing(log.path)
+    log.write(b"one\n")
+    log.read()
+    log.rotate(reopen=False)
+    log.path.write_bytes(b"three\n")
+    assert log.read() == [b"one", b"two", b"three"]
 
 
 def test_an_old_file_whose_name_is_gone_is_still_read_to_its_end(log: Log) -> None:
