@@ -54,6 +54,7 @@ _LINK = {
     "schema": {"type": "string"},
     "example": '</api/things?limit=100&cursor=eyJrIjpbXX0>; rel="next"',
 }
+_CHALLENGE = {"description": "How to authenticate (RFC 9110 §11.6.1).", "schema": {"type": "string"}}
 _LOCATION = {"description": "Where it is from now on.", "schema": {"type": "string"}}
 _REPLAYED = {
     "description": "`true` where the answer of an earlier request under the same `Idempotency-Key` is repeated.",
@@ -249,6 +250,8 @@ def refusal(
     }
     if kinds[0].status in {429, 503}:
         response["headers"] = {"Retry-After": RETRY_AFTER}
+    if kinds[0].status == 401:
+        response["headers"] = {"WWW-Authenticate": _CHALLENGE}
     return response
 
 

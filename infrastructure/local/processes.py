@@ -199,10 +199,14 @@ def grace_days(environment: Mapping[str, str]) -> str:
     return f"{int(text) / 86_400:.9f}"
 
 
-def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:
+def _audit(place: Place, credentials: Credentials) -> dict[str, str]:
     return {
         "AUDIT_SIGNING_KEY": credentials.audit["signing"],
         "AUDIT_PERSONAL_KEY": credentials.audit["personal"],
+        "AUDIT_AUTHENTIK_URL": place.url(seeds.AUTHENTIK_OFFSET),
+        "AUDIT_AUTHENTIK_TOKEN": credentials.authentik[seeds.API_TOKEN],
+        "AUDIT_STALWART_WEBHOOK_KEY": credentials.suite["stalwart-webhook"],
+        "AUDIT_OCIS_AUDIT_FILE": str(place.state / "ocis" / "audit.log"),
     }
 
 

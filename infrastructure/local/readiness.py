@@ -11,6 +11,7 @@ from infrastructure.local.place import Place
 from infrastructure.local.processes import MONGOD_OFFSET, NATS_MONITOR_OFFSET, NATS_USERS, Process, nats_url
 from infrastructure.local.seeds import S3_OFFSET
 from infrastructure.local.servers.nats import NatsUser, syncs_always
+from infrastructure.local.webhooks import prepare_stalwart
 
 _TIMEOUT_SECONDS = 2.0
 _PREPARE_SECONDS = 5.0  # a stop has to wait for it; what is not done by then is tried again
@@ -98,7 +99,12 @@ async def prepare_s3(place: Place, credentials: Credentials) -> None:
         await s3.put_object(Bucket="dezky-readiness", Key="probe", Body=b"ready")
 
 
-PREPARE: Mapping[str, Prepare] = {"mongod": prepare_mongod, "nats": prepare_nats, "s3": prepare_s3}
+PREPARE: Mapping[str, Prepare] = {
+    "mongod": prepare_mongod,
+    "nats": prepare_nats,
+    "s3": prepare_s3,
+    "stalwart": prepare_stalwart,
+}
 
 
 def nats_users(credentials: Credentials) -> list[NatsUser]:

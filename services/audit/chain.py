@@ -6,7 +6,7 @@ a redelivered event a duplicate. All of a batch commits in one transaction: no f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,15 +68,20 @@ class ChainWriter:
         self._vault = vault
         self._tenure = tenure
 
-    async def append(self, facts: Sequence[Fact]) -> Appended:
-        """Chain what is new of `facts`, in order. Returns after the commit.
+    async def append(
+        self, facts: Sequence[Fact], *, also: Callable[[Transaction], Awaitable[None]] | None = None
+    ) -> Appended:
+        """Chain what is new of `facts`, in order, and do `also` in the same transaction. Returns after the commit.
 
         Raises LeaseLost, HeadMovedError, HeadMissingError, BoxUnreadableError (a data key was altered), and the
         driver's errors; then nothing of the batch is stored.
         """
 
         async def body(tx: Transaction) -> tuple[Appended, list[Document], list[Document]]:
-            return await self._append(facts, tx)
+            appended = await self._append(facts, tx)
+            if also is not None:
+                await also(tx)
+            return appended
 
         done, before, after = await self._transactions.run(body)
         announce(before, after)
@@ -112,9 +117,9 @@ class ChainWriter:
     async def _ring(self, facts: Sequence[Fact], tx: Transaction) -> KeyRing:
         owners = {owned.owner for fact in facts for owned in fact.personal if owned.owner is not None}
         addresses = {
-            fact.address
+            fact.handle
             for fact in facts
-            if fact.address is not None and any(owned.owner is None for owned in fact.personal)
+            if fact.handle is not None and any(owned.owner is None for owned in fact.personal)
         }
         digests = [self._vault.address_digest(address) for address in addresses]
         return KeyRing(self._vault, await self._repository.keys_for(owners, digests, tx))

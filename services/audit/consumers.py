@@ -11,9 +11,10 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.audit.chain import ChainWriter, count_unparsed
 from services.audit.facts import interpret, unparsed
@@ -30,6 +31,7 @@ CONSUMER = "audit-chain"
 MOST_EVENTS = 500
 MOST_BYTES = 4 * 1024 * 1024
 FETCH_SECONDS = 2.0
+BUSY_FETCH_SECONDS = 0.05
 RENEW_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
 
@@ -37,6 +39,7 @@ PAUSE_SECONDS = 0.5
 CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 
 _blocked = Gauge("dezky_audit_chain_blocked", "1 while the chain refuses to grow although MongoDB answers")
+_drain_failures = Counter("dezky_audit_drain_failures_total", "Attempts to chain what waits in the queue that failed")
 _delay = Histogram(
     "dezky_audit_delay_seconds",
     "From an event's time to its entry's commit",
@@ -44,15 +47,30 @@ _delay = Histogram(
 )
 
 
+class Waiting(Protocol):
+    """What waits to be chained beside the events; `drain` chains a batch of it, and tells whether it was a full one."""
+
+    async def drain(self) -> bool: ...
+
+
 class ChainConsumer:
     """Pulls as long as this replica holds the lease of the chain."""
 
-    def __init__(self, bus: Bus, mongo: Mongo, lease: Lease, writer: ChainWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        mongo: Mongo,
+        lease: Lease,
+        writer: ChainWriter,
+        clock: Clock,
+        waiting: Waiting | None = None,
+    ) -> None:
         self._bus = bus
         self._mongo = mongo
         self._lease = lease
         self._writer = writer
         self._clock = clock
+        self._waiting = waiting
         self._puller = bus.puller(CONSUMER)
         self._renew_at = 0.0
 
@@ -68,13 +86,17 @@ class ChainConsumer:
     async def _run_once(self) -> None:
         try:
             await self._hold()
-            deliveries = await self._puller.fetch(MOST_EVENTS, FETCH_SECONDS)
+            more = await self._drain()
+            if not self._bus.connected:
+                raise BusUnavailable
+            deliveries = await self._puller.fetch(MOST_EVENTS, BUSY_FETCH_SECONDS if more else FETCH_SECONDS)
             for batch in batches(deliveries):
                 await self._hold()
                 await self.take(batch)
             _blocked.set(0)
         except BusUnavailable:
-            await self._bus.wait_connected()
+            # Only a pause: what waits in the database needs no bus.
+            await asyncio.sleep(PAUSE_SECONDS)
         except LeaseLost:
             log.info("audit.lease_lost")
             self._renew_at = 0.0
@@ -85,6 +107,19 @@ class ChainConsumer:
                 log.exception("audit.chain_blocked")
             await asyncio.sleep(PAUSE_SECONDS)
             await wait_until_available(self._mongo)
+
+    async def _drain(self) -> bool:
+        try:
+            return self._waiting is not None and await self._waiting.drain()
+        except CHAIN_REFUSES:
+            raise
+        except Exception as error:
+            # Whatever is wrong with what others said, our own events are chained.
+            if is_unavailable(error):
+                raise
+            _drain_failures.inc()
+            log.exception("audit.drain_failed")
+            return False
 
     async def _hold(self) -> None:
         if time.monotonic() >= self._renew_at:

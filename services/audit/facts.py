@@ -65,7 +65,7 @@ def unparsed(subject_type: str, payload: bytes, now: datetime, reason: str, enve
     if _TYPE.fullmatch(subject_type):
         metadata["type"] = subject_type
     fields = {
-        **_EMPTY,
+        **EMPTY,
         "id": entry_id,
         "at": rfc3339(now),
         "actorType": "system",
@@ -81,7 +81,7 @@ def unparsed(subject_type: str, payload: bytes, now: datetime, reason: str, enve
     )
 
 
-_EMPTY: dict[str, Any] = dict.fromkeys(
+EMPTY: dict[str, Any] = dict.fromkeys(
     (
         "actorId",
         "actorEmail",
@@ -145,7 +145,7 @@ def _fact(envelope: CloudEvent) -> Fact:
         "source": envelope.source,
         "metadata": metadata,
     }
-    _refuse_unstorable(fields)
+    refuse_unstorable(fields)
     address = canonical_address(actor.email) if actor.email else actor.ip
     return Fact(
         fields=fields,
@@ -211,7 +211,8 @@ def _merge(raw: Any, known: Any, path: Path, unknown: list[Path]) -> Any:
     return known
 
 
-def _refuse_unstorable(fields: Mapping[str, Any]) -> None:
+def refuse_unstorable(fields: Mapping[str, Any]) -> None:
+    """Raise Unparseable for what the format or MongoDB has no place for."""
     try:
         canonical_json({"v": FORMAT_VERSION, **fields})
     except NotCanonicalError as error:
@@ -279,9 +280,12 @@ def _actor_owner(event: Event) -> str | None:
     return f"person:{event.actor.id}" if event.actor.id and event.actor.type != "external" else None
 
 
-def _resource_owner(event: Event) -> str:
+def _resource_owner(event: Event) -> str | None:
     resource = event.resource
-    return f"person:{resource.id}" if resource.type == "user" else f"resource:{resource.type}/{resource.id}"
+    if resource.type == "user":
+        return f"person:{resource.id}"
+    # What a stranger did tells of the stranger: one owner for all of it, so that forgetting the address forgets it.
+    return None if event.actor.type == "external" else f"resource:{resource.type}/{resource.id}"
 
 
 def _tenant_place(event: Event) -> TenantPlace | None:

@@ -9,6 +9,10 @@ from fastapi import FastAPI
 from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
+from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
+from services.audit.ingest.parts import Ingest, wire_ingest
+from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
+from services.audit.ingest.routes import PUBLIC, sources, webhooks
 from services.audit.personal import Vault
 from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
 from services.audit.proofs.export import Exporter, Opener
@@ -36,6 +40,7 @@ class Deps:
     consumer: ChainConsumer
     proofs: ProofService
     exporter: Exporter
+    ingest: Ingest
 
 
 def wire(platform: Platform, settings: AuditSettings) -> Deps:
@@ -47,11 +52,13 @@ def wire(platform: Platform, settings: AuditSettings) -> Deps:
     proofs = ProofRepository(platform.mongo.db)
     tree = Tree(proofs)
     keys = [VerifierKey.parse(text) for text in settings.checkpoint_public_keys.split()]
+    ingest = wire_ingest(platform, settings, writer)
     return Deps(
         audit=AuditService(repository, vault),
-        consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock),
+        consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock, ingest.outflow),
         proofs=ProofService(proofs, tree),
         exporter=Exporter(repository, proofs, tree, Opener(repository, vault), keys, platform.clock),
+        ingest=ingest,
     )
 
 
@@ -62,8 +69,10 @@ def build(settings: AuditSettings) -> FastAPI:
     return create_app(
         platform,
         deps,
-        [router, proofs_router],
-        operations={**OPERATIONS, **PROOF_OPERATIONS},
-        indexes={**INDEXES, **PROOF_INDEXES},
-        tasks=[deps.consumer.run],
+        [router, proofs_router, sources, webhooks],
+        operations={**OPERATIONS, **PROOF_OPERATIONS, **INGEST_OPERATIONS},
+        indexes={**INDEXES, **PROOF_INDEXES, **INGEST_INDEXES},
+        tasks=[deps.consumer.run, *deps.ingest.tasks],
+        closing=deps.ingest.closing,
+        public=(PUBLIC,),
     )

@@ -49,6 +49,7 @@ class Fact:
         fields: every canonical field but `v`, `seq` and `prevHash`; personal values still in the clear.
         personal: where those are.
         address: canonical address of the actor: e-mail, else IP; the handle of actors without an id.
+        about: canonical address whose owner seals the values that name none, where that is not the actor.
         source_seq: the source's own gapless number; None where the event gives none that can be believed.
     """
 
@@ -57,6 +58,12 @@ class Fact:
     address: str | None = None
     source_seq: int | None = None
     tenant: TenantPlace | None = None
+    about: str | None = None
+
+    @property
+    def handle(self) -> str | None:
+        """By which address the owner of the values that name none is known."""
+        return self.about or self.address
 
     @property
     def id(self) -> str:

@@ -197,14 +197,15 @@ def commit_fact(fact: Fact, ring: KeyRing) -> Stored:
     # One call for all: asking the kernel costs more than the bytes.
     salts = os.urandom(_SALT * len(fact.personal))
     for number, owned in enumerate(fact.personal):
-        owner = owned.owner or ring.owner_of(fact.address or fact.id)
+        owner = owned.owner or ring.owner_of(fact.handle or fact.id)
         salt = salts[number * _SALT : (number + 1) * _SALT]
         node, step = _locate(fields, owned.pointer)
         value = node[step]
         node[step] = commitment(salt, value)
         boxes.setdefault(owner, {})[owned.pointer] = (salt, value)
-        if fact.address is not None and (owned.owner is None or owned.pointer == EMAIL):
-            ring.remember(owner, fact.address)
+        met_as = fact.handle if owned.owner is None else fact.address if owned.pointer == EMAIL else None
+        if met_as is not None:
+            ring.remember(owner, met_as)
         if fact.address is not None and owned.pointer == EMAIL:
             tag = ring.tag(owner, fact.address)
     sealed = [

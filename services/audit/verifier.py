@@ -205,17 +205,19 @@ def _boxes(entry: Stored) -> dict[str, bytes]:
 
 def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[str, str]:
     """Pointer → owner, as the canonical fields decide it (section «Owners» of the format)."""
-    if entry["action"] == UNPARSED:
-        resource = f"raw:{entry['id']}"
-    elif entry["resourceType"] == "user":
-        resource = f"person:{entry['resourceId']}"
-    else:
-        resource = f"resource:{entry['resourceType']}/{entry['resourceId']}"
     if entry["actorId"] is not None and entry["actorType"] != "external":
         actor = f"person:{entry['actorId']}"
     else:
         # The name of an owner known by address is random; the entry's own box is the only place that tells it.
         actor = next((owner for owner in boxes if owner.startswith(ADDRESS_OWNER)), ADDRESS_OWNER)
+    if entry["action"] == UNPARSED:
+        resource = f"raw:{entry['id']}"
+    elif entry["resourceType"] == "user":
+        resource = f"person:{entry['resourceId']}"
+    elif entry["actorType"] == "external":
+        resource = actor
+    else:
+        resource = f"resource:{entry['resourceType']}/{entry['resourceId']}"
     return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in hidden}
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,34 @@ def test_a_batch_carries_a_bounded_number_of_bytes() -> None:
     huge = Delivery("s", b"x" * (MOST_BYTES + 1), {}, None, "")  # type: ignore[arg-type]
     assert [len(batch) for batch in batches([big, big, big, big, huge, big])] == [3, 1, 1, 1]
     assert list(batches([])) == []
+
+
+class Stuck:
+    """A queue that cannot be drained."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def drain(self) -> bool:
+        self.asked += 1
+        raise ValueError("whatever")
+
+
+async def test_a_queue_that_cannot_be_drained_holds_up_no_event(
+    environment: dict[str, Any], admin: Any, nats_topology: Topology, root_db: Database
+) -> None:
+    await publish(admin, nats_topology, range(1, 4))
+    running = Running(AuditSettings(**environment))
+    running.consumer._waiting = stuck = Stuck()
+    async with running:
+        await eventually(lambda: _acknowledged(admin, nats_topology), what="all three")
+    assert stuck.asked > 0
+    assert await root_db["entries"].count_documents({}) == 3
+
+
+async def test_what_waits_is_chained_although_the_bus_is_away(environment: dict[str, Any], root_db: Database) -> None:
+    nowhere = f"nats://audit:x@127.0.0.1:{free_port()}"
+    row = {"_id": "ocis:1", "batch": "b", "place": 0, "source": "ocis", "body": b'{"Action": "x"}'}
+    await root_db["ingested"].insert_one({**row, "received": datetime(2026, 11, 22, 12, tzinfo=UTC)})
+    async with Running(AuditSettings(**{**environment, "nats_url": nowhere})):
+        await eventually(lambda: root_db["entries"].count_documents({"id": "ocis:1"}), what="the record in the chain")

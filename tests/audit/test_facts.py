@@ -150,3 +150,15 @@ def test_a_lone_surrogate_inside_an_event_is_not_canonical_or_no_json() -> None:
     payload = encode(tenant_event(1))[0].replace(b"unknown", b"x").replace(b"Musterweg 1", b"\\ud800")
     fact = interpret("tenant.updated.v1", payload, NOW)
     assert fact.fields["action"] == "audit.unparsed"
+
+
+def test_everything_that_an_unknown_caller_did_belongs_to_their_address() -> None:
+    event = refused(1)
+    event["data"]["note"] = "a member that no contract knows"
+    assert set(read(event).personal) == {Owned("/actorIp", None), Owned("/metadata/data/note", None)}
+
+
+def test_what_an_unknown_caller_did_to_a_person_belongs_to_the_person() -> None:
+    event = refused(1)
+    event["data"] |= {"note": "unknown", "resource": {"type": "user", "id": JANE}}
+    assert Owned("/metadata/data/note", f"person:{JANE}") in read(event).personal

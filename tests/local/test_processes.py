@@ -57,6 +57,7 @@ def test_every_port_is_the_published_one(process: Process) -> None:
 
 SHARED_SECRETS = {
     "tenant": {"authentik api-token"},
+    "audit": {"authentik api-token"},
     "gateway": {"authentik dezky-operator", "authentik dezky-portal"},
 }
 """What two processes must both know, because one shows it to the other."""
