@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
+from services.audit.exports import Exports
 from services.audit.personal import Vault
 from services.audit.repository import INDEXES, AuditRepository
 from services.audit.routes import router
@@ -26,6 +27,7 @@ class Deps:
 
     audit: AuditService
     consumer: ChainConsumer
+    exports: Exports
 
 
 def wire(platform: Platform, settings: AuditSettings) -> Deps:
@@ -34,9 +36,11 @@ def wire(platform: Platform, settings: AuditSettings) -> Deps:
     repository = AuditRepository(platform.mongo.db)
     lease = platform.lease(CHAIN_LEASE)
     writer = ChainWriter(platform.mongo.transactions, repository, vault, lease)
+    audit = AuditService(repository, vault)
     return Deps(
-        audit=AuditService(repository, vault),
+        audit=audit,
         consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock),
+        exports=Exports(audit, repository),
     )
 
 
