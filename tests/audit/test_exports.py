@@ -180,13 +180,17 @@ async def test_an_export_that_fails_on_its_way_does_not_look_whole(
     await chain(encode(*(tenant_event(number) for number in range(1, 502))))
     failing = Failing(audit_mongo.db)
     export = await Exports(AuditService(failing, vault), failing).begin("ndjson", Query())
-    received = b""
+    received = bytearray()
     async with served(export.pieces) as server, httpx.AsyncClient() as http, http.stream("GET", server.url) as answer:
         assert answer.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
-            async for piece in answer.aiter_bytes():
-                received += piece
-    assert [entry["seq"] for entry in lines(received)] == list(range(501, 1, -1))
+            await _gather(answer, received)
+    assert [entry["seq"] for entry in lines(bytes(received))] == list(range(501, 1, -1))
+
+
+async def _gather(answer: httpx.Response, received: bytearray) -> None:
+    async for piece in answer.aiter_bytes():
+        received += piece
 
 
 class Endless:
