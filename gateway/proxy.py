@@ -22,6 +22,14 @@ from gateway.upstream_errors import CallAborted, UpstreamError, UpstreamStale, U
 
 EVENT_STREAM_IDLE = 60.0
 """Seconds that an event stream may be silent; ours send a comment every 15."""
+EXPORT_IDLE = 300.0
+"""Seconds that an export may be silent: one that finds little looks through much before its next line."""
+STREAMS = (
+    (b"text/event-stream", EVENT_STREAM_IDLE),
+    (b"application/x-ndjson", EXPORT_IDLE),
+    (b"text/csv", EXPORT_IDLE),
+)
+"""Answers that may take as long as they like, if nobody has said how long they are."""
 
 
 class ClientGone(Exception):
@@ -147,12 +155,14 @@ class Proxy:
     async def _answer(request: Request, upstream: Upstream, call: Call) -> int:
         headers = outbound(call.headers, upstream.origin_bytes)
         headers.append((b"x-request-id", request.request_id.encode()))
-        sized = False
+        sized, idle = False, None
         for name, value in headers:
             if name == b"content-length":
                 sized = True
-            elif name == b"content-type" and value.startswith(b"text/event-stream"):
-                call.deadline, call.idle = math.inf, EVENT_STREAM_IDLE
+            elif name == b"content-type":
+                idle = next((seconds for kind, seconds in STREAMS if value.startswith(kind)), None)
+        if idle is not None and not sized:
+            call.deadline, call.idle = math.inf, idle
         send = request.send
         await send({"type": "http.response.start", "status": call.status, "headers": headers})
         if not sized and not call.ready:

@@ -35,7 +35,7 @@ class Route:
         pattern: path prefix; ``{slug}`` stands for any one segment. Also the route's name in logs and metrics.
         surfaces: where a token must come from. None: no token is asked for or passed on.
         body_limit: bytes of request body.
-        timeout: seconds until the whole answer must have arrived; an event stream is exempt once it started.
+        timeout: seconds until the whole answer must have arrived; a stream is exempt once it started.
         rate: class of the rate limit.
     """
 
@@ -72,7 +72,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/billing", "billing", timeout=30.0),
     Route("/api/flags", "flags"),
     Route("/api/ofrep", "flags"),
-    # A verification reads the whole chain; an export is as long as the log.
+    # A verification reads the whole chain.
     Route("/api/audit", "audit", OPERATOR, timeout=300.0),
     Route("/api/health", "health", OPERATOR),
     Route("/health", "health", None, body_limit=0, timeout=5.0, rate="public"),

@@ -94,6 +94,7 @@ class Described:
         location: an example of ``Location``, where the success has one.
         others: examples of further answers that are no refusal, by status.
         csv: an example of the same answer as CSV, where it can be had.
+        ndjson: an example of the same answer as lines of JSON, where it can be had.
     """
 
     text: str = ""
@@ -103,6 +104,7 @@ class Described:
     location: str = ""
     others: Mapping[int, Json] = field(default_factory=dict)
     csv: str = ""
+    ndjson: str = ""
 
 
 Operations = Mapping[str, Described]
@@ -166,8 +168,9 @@ def _complete(operation: dict[str, Any], route: APIRoute, described: Described) 
     for status, example in {int(success): described.answer, **described.others}.items():
         if example is not None:
             _shows(responses[str(status)]["content"], example)
-    if described.csv:
-        responses[success]["content"]["text/csv"] = {"schema": {"type": "string"}, "example": described.csv}
+    for kind, text in (("text/csv", described.csv), ("application/x-ndjson", described.ndjson)):
+        if text:
+            responses[success]["content"][kind] = {"schema": {"type": "string"}, "example": text}
     _headers(operation, success, described)
     refusals = [*_from_signature(operation, route), *described.refusals]
     by_status = sorted(dict.fromkeys(refusals), key=lambda kind: kind.status)

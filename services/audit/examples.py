@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from services.audit.exports import as_csv
 from shared.errors import InsufficientRole
 from shared.openapi import Described, Operations
 
@@ -38,13 +41,22 @@ ENTRY: dict[str, Any] = {
     "erased": False,
 }
 PAGE = {"items": [ENTRY], "next": None}
+AS_LINES = orjson.dumps(ENTRY, option=orjson.OPT_APPEND_NEWLINE).decode()
+AS_CSV = as_csv([ENTRY], header=True).decode()
+EXPORTED = (
+    "With `format=csv` or `ndjson`, or the like `Accept`, the answer is the whole list as it was at the beginning, as "
+    "a stream: `limit` and `cursor` do not apply, `Dezky-Head-Seq` is the newest entry of that moment. An answer that "
+    "ends without its last chunk is not whole: go on with `before` at the lowest `seq` that came."
+)
 
 OPERATIONS: Operations = {
     "list_entries": Described(
         text="One filter is answered by an index; several together look through a bounded part of the log for each "
         "page, so a page may be short and still have a `next`. Personal values are null, and `erased` is true, once "
-        "the key of their person has been destroyed.",
+        f"the key of their person has been destroyed.\n\n{EXPORTED}",
         answer=PAGE,
+        csv=AS_CSV,
+        ndjson=AS_LINES,
     ),
     "verify": Described(
         text="Reads the whole chain: it takes as long as the log is. Where the chain does not hold, `ok` is false and "
@@ -60,9 +72,14 @@ OPERATIONS: Operations = {
         },
     ),
     "list_tenant_entries": Described(
-        text="For operators, the tenant's admins and its partner; a partner does not see the time of another one.",
+        text="For operators, the tenant's admins and its partner; a partner does not see the time of another one.\n\n"
+        f"{EXPORTED}",
         answer=PAGE,
+        csv=AS_CSV,
+        ndjson=AS_LINES,
         refusals=(InsufficientRole,),
     ),
-    "list_partner_entries": Described(text="For operators and the partner's people.", answer=PAGE),
+    "list_partner_entries": Described(
+        text=f"For operators and the partner's people.\n\n{EXPORTED}", answer=PAGE, csv=AS_CSV, ndjson=AS_LINES
+    ),
 }

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services.audit.chain import ChainWriter
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
+from services.audit.exports import Exports
 from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
 from services.audit.ingest.parts import Ingest, wire_ingest
 from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
@@ -38,6 +39,7 @@ class Deps:
 
     audit: AuditService
     consumer: ChainConsumer
+    exports: Exports
     proofs: ProofService
     exporter: Exporter
     ingest: Ingest
@@ -53,9 +55,11 @@ def wire(platform: Platform, settings: AuditSettings) -> Deps:
     tree = Tree(proofs)
     keys = [VerifierKey.parse(text) for text in settings.checkpoint_public_keys.split()]
     ingest = wire_ingest(platform, settings, writer)
+    audit = AuditService(repository, vault)
     return Deps(
-        audit=AuditService(repository, vault),
+        audit=audit,
         consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock, ingest.outflow),
+        exports=Exports(audit, repository),
         proofs=ProofService(proofs, tree),
         exporter=Exporter(repository, proofs, tree, Opener(repository, vault), keys, platform.clock),
         ingest=ingest,

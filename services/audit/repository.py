@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.asynchronous.cursor import AsyncCursor
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, ExecutionTimeout
 
 from services.audit.models import Head, Query, Stored, TenantPlace
 from shared.mongo import Database, Document, Index, Transaction
@@ -19,6 +19,7 @@ PAGE_SCAN = 20_000
 _BATCH = 500
 _DUPLICATE = 11000
 _QUERY_MS = 8_000
+_COUNT_MS = 1_000
 
 _Keys = list[tuple[str, int]]
 # Every string but the empty one. The planner sees that "acme" is among them; with {$type: "string"} it does not.
@@ -172,10 +173,12 @@ class AuditRepository:
         answers are applied to `page_scan` entries a page.
         """
         base, rest = _plan(query)
-        # Named, because on a rare value the planner may prefer to walk the whole log backwards.
-        index: _Keys | None = None if "at" in base else [*((name, 1) for name in base), ("_id", -1)]
         if bounds := [number for number in (before, query.below) if number is not None]:
             base["_id"] = {"$lt": min(bounds)}
+        # Named, because on a rare value the planner may prefer to walk the whole log backwards.
+        index: _Keys = [*((name, 1) for name in base if name != "_id"), ("_id", -1)]
+        if "at" in base and await self._are_many(base, index):
+            rest["at"], index = base.pop("at"), [("_id", -1)]
         floor: int | None = None
         if rest:
             floor = await self._floor(base, index)
@@ -187,7 +190,15 @@ class AuditRepository:
             return found[:limit], int(found[limit - 1]["_id"])
         return found, floor
 
-    async def _floor(self, base: Document, index: _Keys | None) -> int | None:
+    async def _are_many(self, times: Document, index: _Keys) -> bool:
+        """Whether a span of time holds more entries than are worth sorting by number, as far as a second can tell."""
+        rows = self._entries.find(times, {"_id": 1}).hint(index).skip(self._page_scan).limit(1)
+        try:
+            return bool(await rows.max_time_ms(_COUNT_MS).to_list())
+        except ExecutionTimeout:
+            return True
+
+    async def _floor(self, base: Document, index: _Keys) -> int | None:
         """The last entry that a page of this base may look at, or None if it may look at all."""
         rows = self._entries.find(base, {"_id": 1}).sort("_id", -1).skip(self._page_scan - 1).limit(1)
         last = await _hinted(rows.max_time_ms(_QUERY_MS), index).to_list()
@@ -212,9 +223,7 @@ class AuditRepository:
             yield batch
 
 
-def _hinted(rows: AsyncCursor[Document], index: _Keys | None) -> AsyncCursor[Document]:
-    if index is None:
-        return rows
+def _hinted(rows: AsyncCursor[Document], index: _Keys) -> AsyncCursor[Document]:
     return rows.hint([("_id", 1)] if len(index) == 1 else index)
 
 
@@ -243,7 +252,7 @@ def _plan(query: Query) -> tuple[Document, Document]:
             break
     bounds = {"$gte": query.since, "$lt": query.until}
     if at := {operator: moment for operator, moment in bounds.items() if moment is not None}:
-        # Alone, the time has an index of its own; beside another filter it is one more thing to look at.
+        # Alone, a short time has an index of its own; beside another filter it is one more thing to look at.
         (rest if base else base)["at"] = at
     return base, rest | _looked_at(query)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from services.audit.answers import Listing
 from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters, VerdictView
-from services.audit.service import AuditService, Place
+from services.audit.service import AuditService
 from shared.bodies import StrictRoute
-from shared.paging import Page, link_to
 from shared.policy import AnyPerson, Operator
 
 router = APIRouter(prefix="/api", tags=["audit"], route_class=StrictRoute)
@@ -24,18 +23,10 @@ async def _audit(request: Request) -> AuditService:
 Audit = Annotated[AuditService, Depends(_audit)]
 
 
-def _send(request: Request, page: Page[dict[str, Any]]) -> Response:
-    body = orjson.dumps({"items": page.items, "next": page.next})
-    return Response(body, headers=link_to(str(request.url), page.next), media_type="application/json")
-
-
 @router.get("/audit", response_model=EntryPage)
-async def list_entries(
-    request: Request, _caller: Operator, audit: Audit, filters: Annotated[LogFilters, Query()]
-) -> Response:
+async def list_entries(_caller: Operator, lists: Listing, filters: Annotated[LogFilters, Query()]) -> Response:
     """List the whole log, newest first."""
-    place = Place(filters.cursor, filters.limit)
-    return _send(request, await audit.list_across_tenants(filters.query(), filters.actor_email, place))
+    return await lists.send(filters, filters.query(), filters.actor_email)
 
 
 @router.get("/audit/verify", response_model=VerdictView)
@@ -48,17 +39,15 @@ async def verify(_caller: Operator, audit: Audit) -> Response:
 
 @router.get("/tenants/{slug}/audit", response_model=EntryPage)
 async def list_tenant_entries(
-    request: Request, slug: str, caller: AnyPerson, audit: Audit, filters: Annotated[ScopedFilters, Query()]
+    slug: str, caller: AnyPerson, audit: Audit, lists: Listing, filters: Annotated[ScopedFilters, Query()]
 ) -> Response:
     """List a tenant's log, newest first."""
-    place = Place(filters.cursor, filters.limit)
-    return _send(request, await audit.list_of_tenant(slug, caller, filters.query(), place))
+    return await lists.send(filters, await audit.within_tenant(slug, caller, filters.query()))
 
 
 @router.get("/partners/{slug}/audit", response_model=EntryPage)
 async def list_partner_entries(
-    request: Request, slug: str, caller: AnyPerson, audit: Audit, filters: Annotated[PartnerFilters, Query()]
+    slug: str, caller: AnyPerson, audit: Audit, lists: Listing, filters: Annotated[PartnerFilters, Query()]
 ) -> Response:
     """List the log of a partner and its customers, newest first."""
-    place = Place(filters.cursor, filters.limit)
-    return _send(request, await audit.list_of_partner(slug, caller, filters.query(), place))
+    return await lists.send(filters, audit.within_partner(slug, caller, filters.query()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
+from services.audit.actions import may_be_met
 from services.audit.canonical import MAX_INTEGER
 from services.audit.models import Break, Query, Verdict
 from shared.clock import rfc3339, to_milliseconds
@@ -32,11 +34,24 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _known(action: str) -> str:
+    if not may_be_met(action):
+        raise PydanticCustomError("unknown_action", "no event is called that, nor begins with it")
+    return action
+
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]$")]
 Moment = Annotated[datetime, AfterValidator(_canonical)]
-Action = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+){0,7}(\.\*)?$", max_length=200)]
+Action = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+){0,7}(\.\*)?$", max_length=200),
+    AfterValidator(_known),
+]
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_one_line)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+Form = Literal["json", "csv", "ndjson"]
 
 
 class ScopedFilters(BaseModel):
@@ -52,6 +67,7 @@ class ScopedFilters(BaseModel):
     q: SearchText | None = Field(None, description="Part of the action, the resource's name or the tenant.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Entries per page.")
     cursor: str | None = Field(None, max_length=2_000, description="`next` of the page before.")
+    format: Form | None = Field(None, description="Instead of `Accept`. `csv` and `ndjson` are the whole list at once.")
 
     def query(self) -> Query:
         """The filters, without the place in the list."""

@@ -47,12 +47,8 @@ class AuditService:
         # Two verifications at once would only slow each other down.
         self._verifying = asyncio.Lock()
 
-    async def list_across_tenants(self, query: Query, actor_email: str | None, place: Place) -> Page[dict[str, Any]]:
-        """One page of the whole log, newest first; for operators."""
-        return await self._list(query, place, actor_email)
-
-    async def list_of_tenant(self, slug: str, reader: Person, query: Query, place: Place) -> Page[dict[str, Any]]:
-        """One page of a tenant's log. A partner sees no entries of the time when another partner owned the tenant.
+    async def within_tenant(self, slug: str, reader: Person, query: Query) -> Query:
+        """The part of a query that is a tenant's log. A partner sees no entries of the time of another partner.
 
         Raises NotFound outside the reader's scope, InsufficientRole for a member.
         """
@@ -67,14 +63,34 @@ class AuditService:
             raise InsufficientRole("the log of a tenant is for its admins")
         elif role is None:
             raise NotFound("there is no such tenant")
-        return await self._list(scoped, place)
+        return scoped
 
-    async def list_of_partner(self, slug: str, reader: Person, query: Query, place: Place) -> Page[dict[str, Any]]:
-        """One page of a partner's log: its own entries and its customers'. Raises NotFound outside the scope."""
+    def within_partner(self, slug: str, reader: Person, query: Query) -> Query:
+        """The part of a query that is a partner's log: its own entries and its customers'.
+
+        Raises NotFound outside the reader's scope.
+        """
         if not reader.is_operator and (reader.partner is None or reader.partner.slug != slug):
             raise NotFound("there is no such partner")
-        scoped = dataclasses.replace(query, partner=slug)
-        return await self._list(scoped, place)
+        return dataclasses.replace(query, partner=slug)
+
+    async def page(self, query: Query, actor_email: str | None, place: Place) -> Page[dict[str, Any]]:
+        """One page, newest first, of a query that has its scope; without a scope, of the whole log, for operators."""
+        bound = {**dataclasses.asdict(query), "actorEmail": actor_email}
+        key = decode_cursor(place.cursor, bound, (int,))
+        query = await self.of_actor(query, actor_email)
+        items, following = await self.read(query, key[0] if key else None, place.limit)
+        return Page(items, None if following is None else encode_cursor([following], bound))
+
+    async def of_actor(self, query: Query, actor_email: str | None) -> Query:
+        """The part of a query that is by whoever has used an address."""
+        return query if actor_email is None else dataclasses.replace(query, actor_tags=await self._tags(actor_email))
+
+    async def read(self, query: Query, before: int | None, limit: int) -> tuple[list[dict[str, Any]], int | None]:
+        """Entries of a query that has its scope, as readers see them, and where the next ones begin."""
+        entries, following = await self._repository.page(query, before, limit)
+        keys = await self._keys(entries)
+        return [self._shown(entry, keys) for entry in entries], following
 
     async def verify(self) -> tuple[Verdict, list[str]]:
         """The verdict on the whole log, and the findings that break no hash."""
@@ -83,16 +99,6 @@ class AuditService:
         gaps = gaps_of(await self._repository.sources())
         missing = [f"events {gap.first} to {gap.last} of {gap.source} have not arrived" for gap in gaps]
         return verdict, [*verdict.findings, *missing]
-
-    async def _list(self, query: Query, place: Place, actor_email: str | None = None) -> Page[dict[str, Any]]:
-        bound = {**dataclasses.asdict(query), "actorEmail": actor_email}
-        key = decode_cursor(place.cursor, bound, (int,))
-        if actor_email is not None:
-            query = dataclasses.replace(query, actor_tags=await self._tags(actor_email))
-        entries, following = await self._repository.page(query, key[0] if key else None, place.limit)
-        keys = await self._keys(entries)
-        items = [self._shown(entry, keys) for entry in entries]
-        return Page(items, None if following is None else encode_cursor([following], bound))
 
     async def _tags(self, email: str) -> tuple[str, ...]:
         """Under what an address is found: one tag for each person who has used it."""
