@@ -203,6 +203,7 @@ def _audit(_place: Place, credentials: Credentials) -> dict[str, str]:
     return {
         "AUDIT_SIGNING_KEY": credentials.audit["signing"],
         "AUDIT_PERSONAL_KEY": credentials.audit["personal"],
+        "AUDIT_CHECKPOINT_KEYS": json.dumps([{"seed": credentials.audit["checkpoint"]}]),
     }
 
 

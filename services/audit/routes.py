@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters, VerdictView
+from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters
 from services.audit.service import AuditService, Place
 from shared.bodies import StrictRoute
 from shared.paging import Page, link_to
@@ -36,14 +36,6 @@ async def list_entries(
     """List the whole log, newest first."""
     place = Place(filters.cursor, filters.limit)
     return _send(request, await audit.list_across_tenants(filters.query(), filters.actor_email, place))
-
-
-@router.get("/audit/verify", response_model=VerdictView)
-async def verify(_caller: Operator, audit: Audit) -> Response:
-    """Verify the whole chain and name the first place where it does not hold."""
-    verdict, findings = await audit.verify()
-    view = VerdictView.of(verdict, findings)
-    return Response(view.rendered(), media_type="application/json")
 
 
 @router.get("/tenants/{slug}/audit", response_model=EntryPage)
