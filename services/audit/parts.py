@@ -60,7 +60,7 @@ def keys_of(settings: AuditSettings) -> CheckpointKeys:
         for key in settings.checkpoint_keys
     ]
     first = 1
-    for retired in sorted(settings.retired_signing_keys, key=lambda key: key.last):
+    for retired in sorted(settings.signing_history, key=lambda key: key.last):
         tenures.append(Tenure(HmacKey(secret(retired.key)), first, retired.last))
         first = retired.last + 1
     return CheckpointKeys([*tenures, Tenure(HmacKey(secret(settings.signing_key)), first)])

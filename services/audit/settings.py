@@ -55,7 +55,7 @@ class AuditSettings(ServiceSettings):
         description='Ed25519 keys of checkpoints, JSON: [{"seed": "…", "from": 1}]. `from` and `until` are numbers of '
         'checkpoints, both included; a key that has retired is {"publicKey": "…", "from": 1, "until": 4200}.',
     )
-    retired_signing_keys: list[RetiredKey] = Field(
+    signing_history: list[RetiredKey] = Field(
         default_factory=list,
         description='Earlier values of AUDIT_SIGNING_KEY, JSON: [{"key": "…", "until": 4200}]; the present one signs '
         "what comes after.",

@@ -81,7 +81,10 @@ class CheckpointWorker:
 
     def due(self, head: Head, newest: Row | None) -> Reason | None:
         """Why a checkpoint is due; None when it is not, or when nothing is new."""
-        signed = 0 if newest is None else newest.get("headSeq")
+        if newest is None:
+            # The first entry does not wait: a log without any checkpoint can be replaced as a whole.
+            return "startup" if head.seq else None
+        signed = newest.get("headSeq")
         if not isinstance(signed, int) or head.seq < signed or not self._started:
             # A log shorter than what was signed is refused by the writer, which raises the alarm.
             return "startup"
