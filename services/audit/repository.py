@@ -207,7 +207,7 @@ class AuditRepository:
         numbered = {"_id": {"$type": "number"}}
         odd = await self._entries.find_one({"_id": {"$not": {"$type": "number"}}}, {"_id": 1})
         if odd is not None:
-            raise ChainBrokenError("seq-gap", 0, "a number", odd["_id"], "_id")
+            raise ChainBrokenError("seq-gap", 1, 1, odd["_id"])
         first = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", 1)])
         last = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", -1)])
         return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)

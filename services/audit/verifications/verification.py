@@ -256,14 +256,15 @@ class Verification:
 
     async def _finish(self) -> None:
         bounds, at = self.bounds, self.place.at
+        if at.seq == bounds.up_to and not bounds.to_head:
+            return
+        await self._load(at.seq + 1)
+        # A checkpoint that is bad by itself says nothing about how long the log must be.
+        self._walker.examine()
         if at.seq < bounds.up_to:
             head = 0 if bounds.head is None else bounds.head.seq
             raise ChainBrokenError("truncated-tail", head, f"entries up to {bounds.up_to}", f"up to {at.seq}")
-        if not bounds.to_head:
-            return
-        await self._load(at.seq + 1)
         if self._walker.queue:
-            self._walker.examine()
             seen = self._walker.queue[0]
             raise self._short_of(seen.number, seen.head_seq or 0)
         await self._check_head()
