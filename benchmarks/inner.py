@@ -18,10 +18,13 @@ from pymongo import ReturnDocument
 from benchmarks.events import facts
 from services.audit.canonical import FIELDS
 from services.audit.chain import ChainWriter
-from services.audit.models import Stored
+from services.audit.checkpoints.keys import CheckpointKeys, HmacKey, Tenure
+from services.audit.checkpoints.repository import CheckpointRepository
+from services.audit.models import Stored, Verdict
 from services.audit.personal import Vault
 from services.audit.repository import INDEXES, AuditRepository
-from services.audit.verifier import verify
+from services.audit.verifications.sources import Checkpoints
+from services.audit.verifications.verification import Verification
 from shared import logs
 from shared.app import COMMON_INDEXES
 from shared.leases import Lease
@@ -55,6 +58,12 @@ class Log:
         if not await log._lease.acquire():
             raise AssertionError("nobody else holds this lease")
         return log
+
+    async def verify(self) -> Verdict:
+        """The verdict on the whole log, as the service gives it."""
+        keys = CheckpointKeys([Tenure(HmacKey(bytes(32)))])
+        checkpoints = Checkpoints(keys, CheckpointRepository(self.mongo.db), None)
+        return await Verification(self.repository, checkpoints, _VAULT).run()
 
     async def append(self, count: int) -> Taken:
         """Append ``count`` new facts in batches; making the facts is not part of it."""
@@ -122,7 +131,7 @@ async def append(uri: str, rounds: int, count: int, singly: int) -> dict[str, li
         documents = await log.newest(count)
         taken["bulk"].append(await Plain(bulk).bulk(documents))
         taken["single"].append(await Plain(single).one_by_one(documents[:singly]))
-    verdict = await verify(log.repository, _VAULT)
+    verdict = await log.verify()
     if verdict.broken is not None or verdict.verified != rounds * count + _BATCH:
         raise AssertionError(f"the chain that was measured does not verify: {verdict}")
     for mongo in (log.mongo, bulk, single):
@@ -141,7 +150,7 @@ async def verification(uri: str, rounds: int, count: int) -> dict[str, list[Take
             hashlib.sha256(dumps(entry)).hexdigest()
 
     async def verified() -> None:
-        verdict = await verify(log.repository, _VAULT)
+        verdict = await log.verify()
         if verdict.broken is not None or verdict.verified != len(entries):
             raise AssertionError(f"the log does not verify: {verdict}")
 

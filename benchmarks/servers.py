@@ -49,6 +49,7 @@ class Servers:
             own["CERTIFICATE_KEY"] = seed_text("certificate")
         if service == "audit":
             own |= {"SIGNING_KEY": seed_text("signing"), "PERSONAL_KEY": seed_text("personal")}
+            own["CHECKPOINT_KEYS"] = json.dumps([{"seed": seed_text("checkpoint")}])
         return {f"{service.upper()}_{name}": str(value) for name, value in own.items()} | {
             "INTERNAL_PUBLIC_KEYS": json.dumps(keys),
             "DEZKY_ENVIRONMENT": "local",

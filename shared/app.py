@@ -8,6 +8,7 @@ import gc
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 import orjson
@@ -41,6 +42,7 @@ from shared.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from shared.idempotency import Answer, IdempotencyClaim, Replay
 from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
+from shared.leases import TTL as LEASE_TTL
 from shared.leases import Lease
 from shared.metrics import exposition
 from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_unavailable, wait_until_available
@@ -100,9 +102,9 @@ class Platform:
         """Return the relay of this service's outbox, under its lease."""
         return OutboxRelay(self.mongo, self.bus, self.name, self.clock, self.lease("outbox-relay"))
 
-    def lease(self, name: str) -> Lease:
+    def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> Lease:
         """Return a lease of this replica."""
-        return Lease(self.mongo.db, name, self.holder)
+        return Lease(self.mongo.db, name, self.holder, ttl)
 
 
 def create_app(  # noqa: PLR0913 - an application has that many parts; the optional ones are named

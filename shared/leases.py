@@ -22,6 +22,7 @@ from shared.mongo import Database, Document, DuplicateKey, Transaction
 log = structlog.get_logger()
 
 RELEASE_SECONDS = 1.0
+TTL = timedelta(seconds=10)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -36,7 +37,7 @@ class Lease:
         token: the fencing token while held: grows by one at each change of holder; None while not held.
     """
 
-    def __init__(self, db: Database, name: str, holder: str, ttl: timedelta = timedelta(seconds=10)) -> None:
+    def __init__(self, db: Database, name: str, holder: str, ttl: timedelta = TTL) -> None:
         self._leases = db["leases"]
         self._name = name
         self._holder = holder

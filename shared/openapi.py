@@ -78,6 +78,7 @@ _PARAMETERS: Mapping[tuple[str, str], tuple[str, str | None]] = {
     ("path", "id"): ("Id of a saved report.", "0198c0de-0000-7000-8000-000000000009"),
     ("path", "person"): ("Id of a person.", "0198c0de-0000-7000-8000-000000000002"),
     ("path", "key"): ("Key of a flag.", "oci_versioning"),
+    ("path", "verification"): ("Id of a verification.", "0198c0de-0000-7000-8000-000000000012"),
     ("path", "price_id"): ("Id of a price.", "0198c0de-0000-7000-8000-000000000003"),
 }
 

@@ -23,6 +23,7 @@ _KNOWN: dict[str, Any] = {
     "mongo_uri": "mongodb://127.0.0.1:1",
     "nats_url": "nats://127.0.0.1:1",
     "internal_public_keys": {},
+    "checkpoint_keys": [{"seed": _KEY}],
 }
 
 

@@ -66,7 +66,7 @@ def load_or_create(
         mongo=_complete(folder / "mongo.json", mongo, _password),
         nats=_complete(folder / "nats.json", nats, _password),
         signing=_complete(folder / "signing.json", signing, _key),
-        audit=_complete(folder / "audit.json", ("signing", "personal"), _key),
+        audit=_complete(folder / "audit.json", ("signing", "personal", "checkpoint"), _key),
         gateway=_complete(folder / "gateway.json", ("session",), _key),
         tenant=_complete(folder / "tenant.json", ("certificate",), _key),
         authentik=_complete(folder / "authentik.json", authentik, _password),

@@ -48,7 +48,10 @@ class User:
 
 
 _AUDIT_LOG = ("entries", "checkpoints")
-_AUDIT_WORK = ("heads", "person_keys", "sources", "tenants", "tree_tiles", "ingested", "ingest_sources")
+_AUDIT_WORK = (
+    *("heads", "person_keys", "sources", "tenants", "tree_tiles"),
+    *("ingested", "ingest_sources", "checkpoint_places", "verifications"),
+)
 # The collections of shared/: outbox.py, inbox.py, leases.py and idempotency.py.
 _SHARED = ("outbox", "counters", "inbox", "consumer_failures", "leases", "idempotency")
 

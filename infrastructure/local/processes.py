@@ -207,6 +207,7 @@ def _audit(place: Place, credentials: Credentials) -> dict[str, str]:
         "AUDIT_AUTHENTIK_TOKEN": credentials.authentik[seeds.API_TOKEN],
         "AUDIT_STALWART_WEBHOOK_KEY": credentials.suite["stalwart-webhook"],
         "AUDIT_OCIS_AUDIT_FILE": str(place.state / "ocis" / "audit.log"),
+        "AUDIT_CHECKPOINT_KEYS": json.dumps([{"seed": credentials.audit["checkpoint"]}]),
     }
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI
 
 from services.audit.chain import ChainWriter
+from services.audit.checkpoints.routes import router as checkpoint_routes
+from services.audit.checkpoints.service import CheckpointService
+from services.audit.checkpoints.witness import Copier, ObjectStore
+from services.audit.checkpoints.worker import CheckpointWorker
+from services.audit.checkpoints.writer import CheckpointWriter, Commits, Extras
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
 from services.audit.exports import Exports
@@ -14,69 +20,112 @@ from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
 from services.audit.ingest.parts import Ingest, wire_ingest
 from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
 from services.audit.ingest.routes import PUBLIC, sources, webhooks
-from services.audit.personal import Vault
+from services.audit.parts import Signed, noting, public_keys, signed_log, witness_store
 from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
 from services.audit.proofs.export import Exporter, Opener
-from services.audit.proofs.note import VerifierKey
 from services.audit.proofs.repository import INDEXES as PROOF_INDEXES
 from services.audit.proofs.repository import ProofRepository
-from services.audit.proofs.routes import router as proofs_router
+from services.audit.proofs.routes import router as proof_routes
 from services.audit.proofs.service import ProofService
 from services.audit.proofs.tree import Tree
-from services.audit.repository import INDEXES, AuditRepository
+from services.audit.repository import INDEXES
 from services.audit.routes import router
 from services.audit.service import AuditService
 from services.audit.settings import AuditSettings
+from services.audit.verifications.repository import INDEXES as VERIFICATION_INDEXES
+from services.audit.verifications.repository import VerificationRepository
+from services.audit.verifications.routes import router as verification_routes
+from services.audit.verifications.service import VerificationService
+from services.audit.verifications.worker import Desk, VerificationWorker
 from shared.app import Platform, create_app
-from shared.settings import decode_key
 
 CHAIN_LEASE = "audit-chain"
+CHECKPOINT_LEASE = "audit-checkpoint"
+VERIFICATION_LEASE = "audit-verification"
+# A checkpoint may wait for the tree and the witness between two renewals.
+CHECKPOINT_TTL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
 class Deps:
-    """What the routes and the worker of this service stand on."""
+    """What the routes and the workers of this service stand on."""
 
     audit: AuditService
     consumer: ChainConsumer
     exports: Exports
+    checkpoints: CheckpointService
+    checkpoint_worker: CheckpointWorker
+    verifications: VerificationService
+    verification_worker: VerificationWorker
     proofs: ProofService
     exporter: Exporter
     ingest: Ingest
 
 
-def wire(platform: Platform, settings: AuditSettings) -> Deps:
-    """Build the service's parts; connects to nothing."""
-    vault = Vault(decode_key(settings.personal_key.get_secret_value()))
-    repository = AuditRepository(platform.mongo.db)
+def wire(platform: Platform, settings: AuditSettings, witness: ObjectStore | None = None) -> Deps:
+    """Build the service's parts; connects to nothing. `witness` is the bucket of the witness, if there is one."""
+    signed = signed_log(platform.mongo, settings, witness, platform.clock)
     lease = platform.lease(CHAIN_LEASE)
-    writer = ChainWriter(platform.mongo.transactions, repository, vault, lease)
-    proofs = ProofRepository(platform.mongo.db)
-    tree = Tree(proofs)
-    keys = [VerifierKey.parse(text) for text in settings.checkpoint_public_keys.split()]
+    writer = ChainWriter(platform.mongo.transactions, signed.entries, signed.vault, lease)
+    audit = AuditService(signed.entries, signed.vault)
+    stored = ProofRepository(platform.mongo.db)
+    tree = Tree(stored)
+    opener = Opener(signed.entries, signed.vault)
+    checkpoints, checkpoint_worker = _checkpoints(platform, settings, signed, tree)
+    verifications, verification_worker = _verifications(platform, signed)
     ingest = wire_ingest(platform, settings, writer)
-    audit = AuditService(repository, vault)
     return Deps(
         audit=audit,
         consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock, ingest.outflow),
-        exports=Exports(audit, repository),
-        proofs=ProofService(proofs, tree),
-        exporter=Exporter(repository, proofs, tree, Opener(repository, vault), keys, platform.clock),
+        exports=Exports(audit, signed.entries),
+        checkpoints=checkpoints,
+        checkpoint_worker=checkpoint_worker,
+        verifications=verifications,
+        verification_worker=verification_worker,
+        proofs=ProofService(stored, tree),
+        exporter=Exporter(signed.entries, stored, tree, opener, public_keys(settings), platform.clock),
         ingest=ingest,
     )
 
 
+def _checkpoints(
+    platform: Platform, settings: AuditSettings, signed: Signed, tree: Tree
+) -> tuple[CheckpointService, CheckpointWorker]:
+    writer = CheckpointWriter(
+        signed.log,
+        signed.checkpoints,
+        signed.keys,
+        Extras(tree, noting(settings), signed.witness),
+        platform.lease(CHECKPOINT_LEASE, CHECKPOINT_TTL),
+        Commits(platform.mongo.transactions, platform.clock),
+    )
+    copier = None if signed.witness is None else Copier(signed.checkpoints, signed.witness, signed.keys)
+    return (
+        CheckpointService(signed.checkpoints, signed.keys, writer, copier),
+        CheckpointWorker(signed.log, signed.checkpoints, writer, copier, platform.clock),
+    )
+
+
+def _verifications(platform: Platform, signed: Signed) -> tuple[VerificationService, VerificationWorker]:
+    jobs, verifier = VerificationRepository(platform.mongo.db), signed.verifier()
+    transactions, clock = platform.mongo.transactions, platform.clock
+    return (
+        VerificationService(verifier, jobs, transactions, signed.seals, clock),
+        VerificationWorker(verifier, Desk(jobs, transactions, signed.seals, clock), platform.lease(VERIFICATION_LEASE)),
+    )
+
+
 def build(settings: AuditSettings) -> FastAPI:
-    """The application with its worker, ready to be served."""
+    """The application with its workers, ready to be served."""
     platform = Platform.build("audit", settings)
-    deps = wire(platform, settings)
+    deps = wire(platform, settings, witness_store(settings))
     return create_app(
         platform,
         deps,
-        [router, proofs_router, sources, webhooks],
+        [router, checkpoint_routes, verification_routes, proof_routes, sources, webhooks],
         operations={**OPERATIONS, **PROOF_OPERATIONS, **INGEST_OPERATIONS},
-        indexes={**INDEXES, **PROOF_INDEXES, **INGEST_INDEXES},
-        tasks=[deps.consumer.run, *deps.ingest.tasks],
+        indexes={**INDEXES, **VERIFICATION_INDEXES, **PROOF_INDEXES, **INGEST_INDEXES},
+        tasks=[deps.consumer.run, deps.checkpoint_worker.run, deps.verification_worker.run, *deps.ingest.tasks],
         closing=deps.ingest.closing,
         public=(PUBLIC,),
     )

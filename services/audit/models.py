@@ -17,7 +17,14 @@ Stored = dict[str, Any]
 
 DERIVED = ("_id", "hash", "sealed", "actorEmailHmac", "actions")
 
-BreakKind = Literal["event-hash-mismatch", "event-prev-hash-mismatch", "seq-gap", "truncated-tail"]
+BreakKind = Literal[
+    "event-hash-mismatch",
+    "event-prev-hash-mismatch",
+    "seq-gap",
+    "truncated-tail",
+    "checkpoint-signature-mismatch",
+    "archive-manifest-mismatch",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,11 @@ class Break:
     """The first place where the chain does not hold.
 
     Attributes:
-        seq: the entry at fault, or for `truncated-tail` the number that the head names.
+        seq: the entry at fault; for `truncated-tail` the number that the head names; for
+            `checkpoint-signature-mismatch` the number of the entry that the checkpoint signs, or the last before it
+            that holds.
         field: the stored member at fault, where that is narrower than the entry.
+        checkpoint: the number of the checkpoint at fault, or that the log falls short of.
     """
 
     kind: BreakKind
@@ -96,6 +106,7 @@ class Break:
     expected: str
     actual: str
     field: str | None = None
+    checkpoint: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +120,25 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer of a verification; `findings` are alarms that break no hash."""
+    """The answer of a verification; `findings` are alarms that break no hash.
+
+    Attributes:
+        verified: entries that hold, from the one after `after` on.
+        checkpoints: checkpoints that hold.
+        after: the entry, itself not verified, behind which the verification began; 0 for the whole log.
+        since_checkpoint: the checkpoint that vouches for that entry, where one does.
+        witnessed_seq: the entry up to which checkpoints were the witness's; None without a witness.
+    """
 
     verified: int
     head_seq: int
     oldest_seq: int | None
     broken: Break | None = None
     findings: tuple[str, ...] = field(default=())
+    checkpoints: int = 0
+    after: int = 0
+    since_checkpoint: int | None = None
+    witnessed_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import BulkWriteError, ExecutionTimeout
 
 from services.audit.models import Head, Query, Stored, TenantPlace
+from services.audit.verifier import ChainBrokenError
 from shared.mongo import Database, Document, Index, Transaction
 
 CHAIN = "chain"
@@ -71,9 +72,14 @@ class AuditRepository:
     # the chain
 
     async def head(self, tx: Transaction | None = None) -> Head | None:
-        """The head, or None if there is none."""
+        """The head, or None if there is none. Raises ChainBrokenError for one that this service has not written."""
         row = await self._heads.find_one({"_id": CHAIN}, session=tx)
-        return None if row is None else Head(int(row["seq"]), str(row["hash"]))
+        if row is None:
+            return None
+        seq, digest = row.get("seq"), row.get("hash")
+        if not isinstance(seq, int) or type(seq) is bool or type(digest) is not str:
+            raise ChainBrokenError("truncated-tail", 0, "a head {seq, hash}", {"seq": seq, "hash": digest})
+        return Head(int(seq), digest)
 
     async def head_to_extend(self, tx: Transaction) -> Head:
         """The head, made at the first entry. Raises HeadMissingError when entries exist without one."""
@@ -205,14 +211,21 @@ class AuditRepository:
         return int(last[0]["_id"]) if last else None
 
     async def ends(self) -> tuple[int | None, int | None]:
-        """The lowest and the highest number among the entries."""
-        first = await self._entries.find_one({}, {"_id": 1}, sort=[("_id", 1)])
-        last = await self._entries.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        """The lowest and the highest number among the entries.
+
+        Raises ChainBrokenError for an entry that has no number at all: no range of numbers would meet it.
+        """
+        numbered = {"_id": {"$type": "number"}}
+        odd = await self._entries.find_one({"_id": {"$not": {"$type": "number"}}}, {"_id": 1})
+        if odd is not None:
+            raise ChainBrokenError("seq-gap", 1, 1, odd["_id"])
+        first = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", 1)])
+        last = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", -1)])
         return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)
 
-    async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
-        """All entries up to a number in ascending order, in batches; holds one batch at a time."""
-        cursor = self._entries.find({"_id": {"$lte": up_to}}).sort("_id", 1).batch_size(_BATCH)
+    async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
+        """The entries above one number up to another in ascending order, in batches; holds one batch at a time."""
+        cursor = self._entries.find({"_id": {"$gt": after, "$lte": up_to}}).sort("_id", 1).batch_size(_BATCH)
         batch: list[Stored] = []
         async for row in cursor:
             batch.append(row)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.audit.answers import Listing
-from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters, VerdictView
+from services.audit.schemas import EntryPage, LogFilters, PartnerFilters, ScopedFilters
 from services.audit.service import AuditService
 from shared.bodies import StrictRoute
 from shared.policy import AnyPerson, Operator
@@ -27,14 +27,6 @@ Audit = Annotated[AuditService, Depends(_audit)]
 async def list_entries(_caller: Operator, lists: Listing, filters: Annotated[LogFilters, Query()]) -> Response:
     """List the whole log, newest first."""
     return await lists.send(filters, filters.query(), filters.actor_email)
-
-
-@router.get("/audit/verify", response_model=VerdictView)
-async def verify(_caller: Operator, audit: Audit) -> Response:
-    """Verify the whole chain and name the first place where it does not hold."""
-    verdict, findings = await audit.verify()
-    view = VerdictView.of(verdict, findings)
-    return Response(view.rendered(), media_type="application/json")
 
 
 @router.get("/tenants/{slug}/audit", response_model=EntryPage)

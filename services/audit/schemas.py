@@ -147,10 +147,11 @@ class BreakView(View):
     expected: str
     actual: str
     field: str | None = None
+    checkpoint: int | None = None
 
     @classmethod
     def of(cls, broken: Break) -> BreakView:
-        at_head = broken.kind == "truncated-tail"
+        at_head = broken.kind in {"truncated-tail", "checkpoint-signature-mismatch"}
         return cls(
             kind=broken.kind,
             seq=None if at_head else broken.seq,
@@ -158,6 +159,7 @@ class BreakView(View):
             expected=broken.expected,
             actual=broken.actual,
             field=broken.field,
+            checkpoint=broken.checkpoint,
         )
 
 
@@ -166,26 +168,30 @@ class VerdictView(View):
 
     ok: bool
     verified: int = Field(description="Entries that hold, from the first on.")
-    checkpoints: int
+    checkpoints: int = Field(description="Checkpoints that hold.")
     head_seq: int
     oldest_hot_seq: int | None
     highest_archived_seq: int | None
-    findings: list[str] = Field(description="Alarms that break no hash: missing events, missing keys.")
+    findings: list[str] = Field(description="Alarms that break no hash: missing events, missing keys, no witness.")
     broken: BreakView | None = Field(None, alias="break")
 
     def rendered(self) -> bytes:
         """JSON in which `break` and its members are absent rather than null."""
-        document = self.model_dump(mode="json", by_alias=True, exclude={"broken"})
+        return orjson.dumps(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The members of the answer."""
+        document: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude={"broken"})
         if self.broken is not None:
             document["break"] = self.broken.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return orjson.dumps(document)
+        return document
 
     @classmethod
     def of(cls, verdict: Verdict, findings: list[str]) -> VerdictView:
         return cls(
             ok=verdict.broken is None,
             verified=verdict.verified,
-            checkpoints=0,
+            checkpoints=verdict.checkpoints,
             head_seq=verdict.head_seq,
             oldest_hot_seq=verdict.oldest_seq,
             highest_archived_seq=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.audit.models import Query, Stored, Verdict
+from services.audit.models import Query, Stored
 from services.audit.personal import (
     BoxUnreadableError,
     Vault,
@@ -21,8 +20,6 @@ from services.audit.personal import (
     replace,
 )
 from services.audit.repository import AuditRepository
-from services.audit.sources import gaps_of
-from services.audit.verifier import verify
 from shared.auth import Person
 from shared.errors import InsufficientRole, NotFound
 from shared.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
@@ -39,13 +36,11 @@ class Place:
 
 
 class AuditService:
-    """Lists, scoped by the access table (FEATURES §0), and verification."""
+    """Lists, scoped by the access table (FEATURES §0)."""
 
     def __init__(self, repository: AuditRepository, vault: Vault) -> None:
         self._repository = repository
         self._vault = vault
-        # Two verifications at once would only slow each other down.
-        self._verifying = asyncio.Lock()
 
     async def within_tenant(self, slug: str, reader: Person, query: Query) -> Query:
         """The part of a query that is a tenant's log. A partner sees no entries of the time of another partner.
@@ -91,14 +86,6 @@ class AuditService:
         entries, following = await self._repository.page(query, before, limit)
         keys = await self._keys(entries)
         return [self._shown(entry, keys) for entry in entries], following
-
-    async def verify(self) -> tuple[Verdict, list[str]]:
-        """The verdict on the whole log, and the findings that break no hash."""
-        async with self._verifying:
-            verdict = await verify(self._repository, self._vault)
-        gaps = gaps_of(await self._repository.sources())
-        missing = [f"events {gap.first} to {gap.last} of {gap.source} have not arrived" for gap in gaps]
-        return verdict, [*verdict.findings, *missing]
 
     async def _tags(self, email: str) -> tuple[str, ...]:
         """Under what an address is found: one tag for each person who has used it."""

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Key32, ServiceSettings
+from shared.settings import Key32, ServiceSettings, decode_key
+
+
+def _is_public_key(text: str) -> str:
+    if len(decode_key(text)) != 32:
+        raise ValueError("must be the 32 bytes of an Ed25519 public key in base64url")
+    return text
+
+
+class CheckpointKey(BaseModel):
+    """An Ed25519 key of checkpoints `from` to `until`: its seed while it signs, its public key after it has retired."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    seed: Key32 | None = None
+    public_key: Annotated[str, AfterValidator(_is_public_key)] | None = Field(None, alias="publicKey")
+    first: int = Field(1, alias="from", ge=1)
+    last: int | None = Field(None, alias="until", ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> CheckpointKey:
+        if (self.seed is None) == (self.public_key is None):
+            raise ValueError("give either seed or publicKey")
+        return self
+
+
+class RetiredKey(BaseModel):
+    """An HMAC key that signed checkpoints until a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    key: Key32
+    last: int = Field(alias="until", ge=1)
 
 
 class AuditSettings(ServiceSettings):
@@ -20,10 +50,26 @@ class AuditSettings(ServiceSettings):
     personal_key: Key32 = Field(
         description="Wraps the data keys of persons and keys the search by address: 32 bytes, base64url."
     )
-    checkpoint_public_keys: str = Field(
-        "",
-        description="Public keys of the checkpoints for bundles, as C2SP verifier keys (`name+id+base64`) with spaces "
-        "between them; keep retired ones as long as their checkpoints.",
+    checkpoint_keys: list[CheckpointKey] = Field(
+        min_length=1,
+        description='Ed25519 keys of checkpoints, JSON: [{"seed": "…", "from": 1}]. `from` and `until` are numbers of '
+        'checkpoints, both included; a key that has retired is {"publicKey": "…", "from": 1, "until": 4200}.',
+    )
+    log_origin: str = Field(
+        "dezky/audit",
+        pattern=r"^[^\s+]+$",
+        description="Name of the log in its signed notes (C2SP): unique, as your domain and a path; never change it.",
+    )
+    signing_history: list[RetiredKey] = Field(
+        default_factory=list,
+        description='Earlier values of AUDIT_SIGNING_KEY, JSON: [{"key": "…", "until": 4200}]; the present one signs '
+        "what comes after.",
+    )
+    witness_bucket: str = Field(
+        "dezky-audit-witness", description="Object-locked bucket that holds a copy of each checkpoint."
+    )
+    witness_retention_days: float = Field(
+        3650, gt=0, description="How long nobody can change or remove such a copy (Object Lock, COMPLIANCE)."
     )
     authentik_url: str = Field("", description="Root of Authentik, whose events are chained too; empty: they are not.")
     authentik_token: SecretStr = Field(SecretStr(""), description="API token of Authentik that may view events.")
@@ -45,3 +91,8 @@ class AuditSettings(ServiceSettings):
         if 0 < len(self.stalwart_webhook_key.get_secret_value()) < 16:
             raise ValueError("AUDIT_STALWART_WEBHOOK_KEY must have 16 characters or more")
         return self
+
+
+def secret(key: SecretStr) -> bytes:
+    """The bytes of a key."""
+    return decode_key(key.get_secret_value())

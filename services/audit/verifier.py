@@ -1,13 +1,11 @@
-"""Verification as docs/audit-format.md says it: walk the chain and name the first place where it does not hold.
+"""What an entry must be, as docs/audit-format.md says it: its place, its link, its hash, and what lies beside them.
 
-One batch of entries is in memory at a time. Hashing runs in a thread, so that a long verification delays no
-request. What is stored beside the canonical form (`actions`, `sealed`, `actorEmailHmac`) is checked too, as far as
+What is stored beside the canonical form (`actions`, `sealed`, `actorEmailHmac`) is checked too, as far as
 the keys that exist allow.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -15,7 +13,7 @@ from typing import Any, Protocol
 
 from services.audit.canonical import FIELDS, FORMAT_VERSION, NotCanonicalError, entry_hash
 from services.audit.facts import UNPARSED
-from services.audit.models import DERIVED, Break, BreakKind, Head, Stored, Verdict, action_terms
+from services.audit.models import DERIVED, Break, BreakKind, Head, Stored, action_terms
 from services.audit.personal import (
     ADDRESS_OWNER,
     COMMIT,
@@ -46,7 +44,7 @@ class Log(Protocol):
 
     async def ends(self) -> tuple[int | None, int | None]: ...
 
-    def walk(self, up_to: int) -> AsyncIterator[list[Stored]]: ...
+    def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]: ...
 
     async def keys_for(self, owners: Iterable[str], digests: Iterable[str]) -> list[dict[str, Any]]: ...
 
@@ -54,30 +52,37 @@ class Log(Protocol):
 class ChainBrokenError(Exception):
     """Carries the break to where the verdict is made."""
 
-    def __init__(self, kind: BreakKind, seq: int, expected: object, actual: object, field: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: BreakKind,
+        seq: int,
+        expected: object,
+        actual: object,
+        field: str | None = None,
+        checkpoint: int | None = None,
+    ) -> None:
         super().__init__(kind)
-        self.broken = Break(kind, seq, str(expected), str(actual), field)
+        self.broken = Break(kind, seq, str(expected), str(actual), field, checkpoint)
 
 
-class ChainWalk:
-    """The state of a verification between two batches: the place reached and its hash."""
+class ChainLinks:
+    """The hash chain itself: the place reached and its hash, and what the next entry must be."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
-        self.at = Head()
-        self.lost_keys: set[str] = set()
-        self._keys: dict[str, bytes] = {}
+    def __init__(self, at: Head | None = None) -> None:
+        self.at = Head() if at is None else at
 
-    def check(self, batch: Sequence[Stored], keys: Mapping[str, Mapping[str, Any]]) -> None:
-        """Check the next entries in order. Raises ChainBrokenError at the first that does not hold."""
-        self._keys = {}
-        for entry in batch:
-            self._check_place(entry)
-            self._check_content(entry)
-            _check_types(entry)
-            _check_derived(entry)
-            self._check_personal(entry, keys)
-            self.at = Head(self.at.seq + 1, entry["hash"])
+    def check(self, entry: Stored) -> None:
+        """Check place, link, members and hash of the next entry, and step over it. Raises ChainBrokenError."""
+        self.look(entry)
+        self.step(entry)
+
+    def look(self, entry: Stored) -> None:
+        """Check without stepping. Raises ChainBrokenError."""
+        self._check_place(entry)
+        self._check_content(entry)
+
+    def step(self, entry: Stored) -> None:
+        self.at = Head(self.at.seq + 1, entry["hash"])
 
     def _check_place(self, entry: Stored) -> None:
         place = self.at.seq + 1
@@ -99,6 +104,32 @@ class ChainWalk:
             raise ChainBrokenError("event-hash-mismatch", place, error, entry["hash"]) from error
         if computed != entry["hash"]:
             raise ChainBrokenError("event-hash-mismatch", place, computed, entry["hash"])
+
+
+class ChainWalk:
+    """The state of a verification between two entries: the place reached, and keys that were missed."""
+
+    def __init__(self, vault: Vault, at: Head | None = None) -> None:
+        self._vault = vault
+        self._links = ChainLinks(at)
+        self.lost_keys: set[str] = set()
+        self._keys: dict[str, bytes] = {}
+
+    @property
+    def at(self) -> Head:
+        return self._links.at
+
+    def forget_keys(self) -> None:
+        """Unwrapped keys are kept for one batch: a key that is destroyed meanwhile must not live on here."""
+        self._keys = {}
+
+    def check(self, entry: Stored, keys: Mapping[str, Mapping[str, Any]]) -> None:
+        """Check the next entry whole. Raises ChainBrokenError if it does not hold; then the place does not count."""
+        self._links.look(entry)
+        _check_types(entry)
+        _check_derived(entry)
+        self._check_personal(entry, keys)
+        self._links.step(entry)
 
     def _check_personal(self, entry: Stored, keys: Mapping[str, Mapping[str, Any]]) -> None:
         """Every commitment is in the box of its owner and opens to it, unless the owner's key was destroyed."""
@@ -221,47 +252,9 @@ def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[
     return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in hidden}
 
 
-async def verify(log: Log, vault: Vault) -> Verdict:
-    """Verify the whole log as it is now. Memory is constant; time is linear.
-
-    Entries that are appended meanwhile belong to the next verification.
-    """
-    head = await log.head()
-    first, last = await log.ends()
-    walk = ChainWalk(vault)
-    broken: Break | None = None
-    try:
-        await _check(log, head, last, walk)
-    except ChainBrokenError as error:
-        broken = error.broken
-    findings = tuple(
-        f"the data key of {owner} is missing, and no erasure is recorded" for owner in sorted(walk.lost_keys)
-    )
-    return Verdict(walk.at.seq, head.seq if head else 0, first, broken, findings)
-
-
-async def _check(log: Log, head: Head | None, last: int | None, walk: ChainWalk) -> None:
-    if head is None:
-        if last is not None:
-            raise ChainBrokenError("truncated-tail", 0, "a head", f"no head, and entries up to {last}")
-        return
-    async for batch in log.walk(head.seq):
-        owners = {item["owner"] for entry in batch for item in _sealed(entry)} | _named_owners(batch)
-        keys = {row["_id"]: row for row in await log.keys_for(owners, ())}
-        await asyncio.to_thread(walk.check, batch, keys)
-    if walk.at.seq < head.seq:
-        raise ChainBrokenError("truncated-tail", head.seq, f"entries up to {head.seq}", f"up to {walk.at.seq}")
-    if walk.at.hash != head.hash:
-        raise ChainBrokenError("truncated-tail", head.seq, head.hash, walk.at.hash)
-    await _check_nothing_beyond(log, head)
-
-
-async def _check_nothing_beyond(log: Log, head: Head) -> None:
-    # In this order: head and entries commit together, so a head read later is never behind an entry read earlier.
-    _, last = await log.ends()
-    now = await log.head()
-    if last is not None and (now is None or now.seq < last):
-        raise ChainBrokenError("truncated-tail", head.seq, f"no entry after {head.seq}", f"entries up to {last}")
+def owners_of(batch: Sequence[Stored]) -> set[str]:
+    """Whose keys a check of these entries needs."""
+    return {item["owner"] for entry in batch for item in _sealed(entry)} | _named_owners(batch)
 
 
 def _sealed(entry: Stored) -> Sequence[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from infrastructure.local.servers.nats import NatsServer
 from services.audit.main import build
 from services.audit.settings import AuditSettings
+from services.audit.verifications.sources import NO_WITNESS
 from shared.auth import Person
 from shared.mongo import Database
 from shared.testing import Callers, operator, partner_person, person, tenant_person
@@ -107,14 +108,15 @@ async def test_verify_is_ok_and_after_an_edit_by_root_it_names_the_entry(
 ) -> None:
     await publish(tenant_event(1), suspended(2), tenant_event(3))
     await chained(client, 3)
-    assert await read(client, "/api/audit/verify") == {
+    answer = await read(client, "/api/audit/verify")
+    assert answer.pop("checkpoints") >= 0  # they are made on the way
+    assert answer == {
         "ok": True,
         "verified": 3,
-        "checkpoints": 0,
         "headSeq": 3,
         "oldestHotSeq": 1,
         "highestArchivedSeq": None,
-        "findings": [],
+        "findings": [NO_WITNESS],
     }
     await root_db["entries"].update_one({"seq": 2}, {"$set": {"outcome": "denied"}})
     answer = await read(client, "/api/audit/verify")
@@ -130,7 +132,7 @@ async def test_a_missing_event_is_a_finding_of_verify(client: httpx.AsyncClient,
     await publish(tenant_event(1), tenant_event(4))
     await chained(client, 2)
     answer = await read(client, "/api/audit/verify")
-    assert (answer["ok"], answer["findings"]) == (True, ["events 2 to 3 of tenant have not arrived"])
+    assert (answer["ok"], answer["findings"]) == (True, [NO_WITNESS, "events 2 to 3 of tenant have not arrived"])
     metrics = (await client.get("/metrics")).text
     assert 'dezky_audit_source_missing{source="tenant"} 2.0' in metrics
 
@@ -328,3 +330,76 @@ async def test_each_filter_walks_one_index_in_the_order_of_the_list(busy: httpx.
     for query, plan in zip(ordered, seen, strict=True):
         assert (query, plan["planSummary"], plan.get("hasSortStage", False)) == (query, plan["planSummary"], False)
         assert (query, plan["docsExamined"]) == (query, plan["nreturned"])
+
+
+async def test_a_checkpoint_is_made_on_demand_once_for_each_head_and_can_be_read(
+    client: httpx.AsyncClient, publish: Publish
+) -> None:
+    latest = await client.get("/api/audit/checkpoint/latest", headers=by_operator())
+    assert (latest.status_code, latest.json()["code"]) == (404, "no_checkpoint")
+    empty = await client.post("/api/audit/checkpoint", headers=by_operator())
+    assert (empty.status_code, empty.json()["code"]) == (404, "no_checkpoint")
+    await publish(tenant_event(1), tenant_event(2))
+    entries = await chained(client, 2)
+    await eventually(lambda: _signs(client, 1), what="the checkpoint of the first entries")
+    made = await client.post("/api/audit/checkpoint", headers=by_operator())
+    again = await client.post("/api/audit/checkpoint", headers=by_operator())
+    assert made.status_code in {200, 201}
+    assert (again.status_code, again.json()) == (200, made.json())
+    assert (made.json()["headSeq"], made.json()["headHash"]) == (2, entries[0]["hash"])
+    assert [item["sigAlg"] for item in made.json()["signatures"]] == ["HMAC-SHA-256", "Ed25519"]
+    latest = await client.get("/api/audit/checkpoint/latest", headers=by_operator())
+    assert latest.json() == made.json()
+
+
+async def _signs(client: httpx.AsyncClient, seq: int) -> bool:
+    answer = await client.get("/api/audit/checkpoint/latest", headers=by_operator())
+    return answer.status_code == 200 and answer.json()["headSeq"] >= seq
+
+
+async def test_a_checkpoint_that_was_altered_is_neither_shown_nor_continued(
+    client: httpx.AsyncClient, publish: Publish, root_db: Database
+) -> None:
+    await publish(tenant_event(1))
+    await eventually(lambda: _signs(client, 1), what="the first checkpoint")
+    await root_db["checkpoints"].update_one({"_id": 1}, {"$set": {"headHash": "f" * 64}})
+    await publish(tenant_event(2))
+    await chained(client, 2)
+    for method, path in (("GET", "/api/audit/checkpoint/latest"), ("POST", "/api/audit/checkpoint")):
+        answer = await client.request(method, path, headers=by_operator())
+        assert (answer.status_code, answer.json()["code"]) == (409, "checkpoint_refused")
+    assert "dezky_audit_checkpoint_refused 1.0" in (await client.get("/metrics")).text
+
+
+async def test_a_verification_is_asked_for_once_under_its_key_and_answered_in_the_end(
+    client: httpx.AsyncClient, publish: Publish
+) -> None:
+    await publish(tenant_event(1), tenant_event(2), tenant_event(3))
+    await chained(client, 3)
+    headers = {"idempotency-key": "once"}
+    first, second = [
+        await client.post("/api/audit/verifications", json={"from": 2}, headers=by_operator() | headers)
+        for _ in range(2)
+    ]
+    assert (first.status_code, second.json()) == (202, first.json())
+    place = first.headers["location"]
+
+    async def done() -> Any:
+        job = await read(client, place)
+        return job if job["state"] == "done" else None
+
+    job = await eventually(done, what="the verdict")
+    assert (job["from"], job["verified"], job["of"], job["after"]) == (2, 2, 2, 1)
+    assert (job["verdict"]["ok"], job["verdict"]["findings"]) == (True, [NO_WITNESS])
+    missing = await client.get(f"{place}0", headers=by_operator())
+    assert missing.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", [{"from": 0}, {"from": 3, "to": 2}, {"sinceCheckpoint": True, "from": 2}, {"from": 4}, {"up": 1}], ids=str
+)
+async def test_a_verification_of_what_cannot_be_is_refused(
+    body: dict[str, Any], client: httpx.AsyncClient, publish: Publish
+) -> None:
+    answer = await client.post("/api/audit/verifications", json=body, headers=by_operator())
+    assert answer.status_code == 422

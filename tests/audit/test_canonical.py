@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.audit.canonical import FIELDS, MAX_DEPTH, NotCanonicalError, canonical_entry, canonical_json, entry_hash
+from services.audit.checkpoints.frontier import Frontier
+from services.audit.checkpoints.keys import CheckpointKeys, Ed25519Key, HmacKey, Tenure, complaint
+from services.audit.checkpoints.models import checkpoint_hash, signed_bytes, witness_bytes
 from services.audit.personal import address_tag, commitment
-from tests.audit.format_vectors import SALTS, vectors
+from tests.audit.format_vectors import ED25519_SEED, HMAC_KEY, SALTS, checkpoint_vectors, vectors
+from tests.audit.memory import root_of
 
 FORMAT = Path(__file__).parents[2] / "docs" / "audit-format.md"
 
@@ -68,6 +73,34 @@ def test_the_document_prints_the_worked_examples() -> None:
     for vector in vectors():
         assert vector["canonical"] in document
         assert vector["hash"] in document
+
+
+def test_checkpoints_are_those_of_the_document() -> None:
+    document = FORMAT.read_text(encoding="utf-8")
+    ring = CheckpointKeys([Tenure(HmacKey(HMAC_KEY)), Tenure(Ed25519Key.from_seed(ED25519_SEED))])
+    frontier = Frontier()
+    for vector, entry in zip(checkpoint_vectors(), vectors(), strict=True):
+        row = vector["row"]
+        frontier.append(entry["hash"])
+        assert frontier.root().hex() == row["rootHash"]
+        assert signed_bytes(row).decode() == vector["signed"]
+        assert checkpoint_hash(row) == vector["hash"]
+        assert ring.sign(row) == vector["signatures"]
+        assert complaint(ring, row) is None
+        assert witness_bytes(row).decode() == vector["copy"]
+        for text in (vector["signed"], vector["hash"], vector["copy"], *(s["signature"] for s in vector["signatures"])):
+            assert f"    {text}\n" in document
+        assert all(f"    {signature['keyId']}\n" in document for signature in vector["signatures"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 100])
+def test_the_root_in_logarithmic_space_is_that_of_rfc_6962(size: int) -> None:
+    hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(size)]
+    frontier = Frontier()
+    for digest in hashes:
+        frontier.append(digest)
+    assert frontier.root().hex() == root_of(hashes)
+    assert len(frontier.nodes()) == size.bit_count()
 
 
 def test_commitments_and_tags_are_those_of_the_document() -> None:

@@ -13,11 +13,11 @@ from services.audit.facts import interpret
 from services.audit.models import Head, Stored
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository, HeadMissingError, HeadMovedError
-from services.audit.verifier import verify
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Database, Mongo, Transaction
 from shared.testing import ManualClock
 from tests.audit.events import encode, refused, suspended, tenant_event
+from tests.audit.memory import verify
 
 Chain = Callable[[Sequence[bytes]], Awaitable[Appended]]
 
@@ -195,9 +195,9 @@ async def test_entries_appended_during_a_verification_are_no_alarm(
 
         number = 10
 
-        async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
+        async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
             await self._more()
-            async for batch in super().walk(up_to):
+            async for batch in super().walk(after, up_to):
                 yield batch
             await self._more()
 

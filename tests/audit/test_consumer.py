@@ -24,12 +24,12 @@ from services.audit.models import Query
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.settings import AuditSettings
-from services.audit.verifier import verify
 from shared.app import Platform
 from shared.bus import Delivery
 from shared.mongo import Database
 from shared.topology import Topology
 from tests.audit.events import PERSONAL_KEY, encode, tenant_event
+from tests.audit.memory import verify
 from tests.support.servers import TestDatabase, free_port, nats_url
 from tests.support.waiting import eventually
 

@@ -12,9 +12,9 @@ from services.audit.models import Query, Stored
 from services.audit.personal import BoxUnreadableError, Vault, canonical_address, open_box, seal
 from services.audit.repository import AuditRepository
 from services.audit.service import AuditService, Place
-from services.audit.verifier import verify
 from shared.mongo import Database
 from tests.audit.events import JANE, OTTO, encode, refused, registered, suspended, tenant_event
+from tests.audit.memory import verify
 
 Chain = Callable[[Sequence[bytes]], Awaitable[Appended]]
 REFUSED_ID = "0198c0de-0000-7000-8000-0000000000ff"

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import bson
 import pytest
 
 from services.audit.canonical import FIELDS
 from services.audit.chain import link
 from services.audit.facts import interpret
-from services.audit.models import Break, Head, Stored
+from services.audit.models import Break, Head
 from services.audit.personal import KeyRing, Vault, commit_fact, seal
-from services.audit.verifier import verify
 from shared.testing import ManualClock
 from tests.audit.events import JANE, encode, refused, registered, suspended, tenant_event, type_of
+from tests.audit.memory import MemoryLog, verify
 
 LENGTH = 6
 POSITIONS = range(1, LENGTH + 1)
@@ -47,36 +45,6 @@ ALTERED: dict[str, Any] = {
     "actorEmailHmac": "f" * 64,
     "sealed": [],
 }
-
-
-class MemoryLog:
-    """A log as it lies in MongoDB, for an attacker who may write everything (test_chain.py has the real one)."""
-
-    def __init__(self, entries: Sequence[Stored], keys: Sequence[Stored]) -> None:
-        self.entries: dict[float, Stored] = {
-            entry["seq"]: _as_stored({"_id": entry["seq"], **entry}) for entry in entries
-        }
-        self.keys = {row["_id"]: _as_stored(row) for row in keys}
-        self.chain_head: Head | None = Head(entries[-1]["seq"], entries[-1]["hash"]) if entries else None
-
-    async def head(self) -> Head | None:
-        return self.chain_head
-
-    async def ends(self) -> tuple[int | None, int | None]:
-        numbers = [int(number) for number in sorted(self.entries)]
-        return (numbers[0], numbers[-1]) if numbers else (None, None)
-
-    async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
-        places = sorted(number for number in self.entries if number <= up_to)
-        for start in range(0, len(places), 4):  # so that the chain crosses batches
-            yield [self.entries[number] for number in places[start : start + 4]]
-
-    async def keys_for(self, owners: Iterable[str], digests: Iterable[str]) -> list[Stored]:
-        return [self.keys[owner] for owner in owners if owner in self.keys]
-
-
-def _as_stored(document: Stored) -> Stored:
-    return dict(bson.decode(bson.encode(document)))
 
 
 @pytest.fixture

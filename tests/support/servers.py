@@ -147,6 +147,7 @@ def environment_of(
         "nats_prefix": nats_prefix,
         "environment": "test",
         **({"certificate_key": seed_text("certificate")} if service == "tenant" else {}),
+        **({"checkpoint_keys": [{"seed": seed_text("checkpoint")}]} if service == "audit" else {}),
         **more,
     }
 

@@ -112,6 +112,7 @@ BODIES: dict[tuple[str, str, str | None], Callable[[Place], Body]] = {
     ("PATCH", "/api/flags/{}", None): lambda _: {"description": f"Changed {_fresh()}"},
     ("POST", "/api/flags/evaluate", None): _for_tenant,
     ("POST", "/api/flags/{}/explain", None): _for_tenant,
+    ("POST", "/api/audit/verifications", None): _fixed(),
 }
 PARAMS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/api/prices/{}/impact"): {"currency": "EUR", "amount": 5},

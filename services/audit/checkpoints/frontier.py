@@ -1,0 +1,56 @@
+"""The RFC 6962 root of a growing list in logarithmic space: the roots of its perfect subtrees, largest first.
+
+A list of n leaves has one perfect subtree for each 1 in the binary form of n (RFC 6962 section 2.1 splits at the
+largest power of two). Appending merges equal neighbours; the root folds them from the right. Whoever extends the
+frontier of a signed tree gets a root that is consistent with it by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+class Frontier:
+    """The state of one tree; `size` leaves."""
+
+    def __init__(self, size: int = 0, nodes: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._nodes = list(nodes)
+
+    @classmethod
+    def believed(cls, size: int, nodes: Sequence[str], root: str) -> Frontier | None:
+        """A stored frontier, if it is that of the tree with this root; None if it is of any other, or of none."""
+        try:
+            frontier = cls(size, [bytes.fromhex(node) for node in nodes])
+        except (TypeError, ValueError):
+            return None
+        fits = len(nodes) == size.bit_count() and all(len(node) == 32 for node in frontier._nodes)
+        return frontier if fits and frontier.root().hex() == root else None
+
+    def append(self, entry_hash: str) -> None:
+        """Add the leaf of an entry: its `hash` as 32 bytes."""
+        node = hashlib.sha256(b"\x00" + bytes.fromhex(entry_hash)).digest()
+        merged = self.size
+        while merged & 1:
+            node = hashlib.sha256(b"\x01" + self._nodes.pop() + node).digest()
+            merged >>= 1
+        self._nodes.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        if not self._nodes:
+            return EMPTY_ROOT
+        root = self._nodes[-1]
+        for node in reversed(self._nodes[:-1]):
+            root = hashlib.sha256(b"\x01" + node + root).digest()
+        return root
+
+    def nodes(self) -> list[str]:
+        """In hexadecimal, largest subtree first."""
+        return [node.hex() for node in self._nodes]
+
+    def copy(self) -> Frontier:
+        return Frontier(self.size, self._nodes)
