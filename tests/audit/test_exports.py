@@ -138,12 +138,14 @@ async def test_an_export_ends_at_the_head_of_its_beginning_and_opens_values_page
     chain: Chain, exports: Exports, root_db: Database
 ) -> None:
     await chain(encode(*(tenant_event(number) for number in range(1, 1_101))))
-    export = await exports.begin("ndjson", Query())
+    export, rows = await exports.begin("ndjson", Query()), await exports.begin("csv", Query())
     await chain(encode(tenant_event(1_101)))
     pages = [lines(await anext(export.pieces))]
     await root_db["person_keys"].update_many({}, {"$unset": {"wrapped": ""}})
     pages += [lines(piece) async for piece in export.pieces]
-    assert export.head == 1_100
+    assert (export.head, rows.head) == (1_100, 1_100)
+    body = b"".join([piece async for piece in rows.pieces])
+    assert [int(row["seq"]) for row in table(body)] == list(range(1_100, 0, -1))
     assert [len(page) for page in pages] == [500, 500, 100]
     assert [entry["seq"] for page in pages for entry in page] == list(range(1_100, 0, -1))
     assert {entry["actorEmail"] for entry in pages[0]} == {"Jane@Nordic.example"}

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from gateway.routes import Route
-from tests.gateway.running import Reader, Seen, Writer, request, running
+from tests.gateway.running import Seen, request, running
+
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 
 
 @pytest.mark.parametrize("kind", [b"application/x-ndjson", b"text/csv; charset=utf-8; header=present"])
