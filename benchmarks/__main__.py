@@ -1,4 +1,4 @@
-"""``python -m benchmarks [name …] [--quick]``: measure, print, keep.
+"""``python -m benchmarks [name …] [--quick] [--largest N]``: measure, print, keep.
 
 Exit codes: 0 measured (lost or won), 1 a figure is void or could not be taken.
 """
@@ -29,6 +29,7 @@ FIGURES = {
     "pipeline": "benchmarks.commit_to_chain",
     "verify": "benchmarks.audit_verify",
     "proofs": "benchmarks.audit_proofs",
+    "log": "benchmarks.audit_lists",
     "fleet": "benchmarks.fleet_start",
 }
 KEPT = ROOT / "benchmarks" / "results"
@@ -46,7 +47,7 @@ def main() -> int:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         began = time.monotonic()
         try:
-            figure = _measure(name, quick=arguments.quick)
+            figure = _measure(name, quick=arguments.quick, largest=arguments.largest)
         except Exception as error:  # noqa: BLE001 - the others are still worth measuring
             print(f"{name}: {_reason(error)}", file=sys.stderr)
             failed.append(name)
@@ -74,12 +75,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("name", nargs="*", choices=[[], *FIGURES], help=f"one or more of: {', '.join(FIGURES)}")
     parser.add_argument("--quick", action="store_true", help="seconds instead of a minute for each, not kept")
+    parser.add_argument("--largest", type=int, help="entries that the log is filled up to (`log` alone looks at it)")
     return parser.parse_args()
 
 
-def _measure(name: str, *, quick: bool) -> report.Figure:
+def _measure(name: str, *, quick: bool, largest: int | None) -> report.Figure:
     with tempfile.TemporaryDirectory(prefix=f"dezky-bench-{name}-") as folder:
-        figure: report.Figure = uvloop.run(importlib.import_module(FIGURES[name]).measure(Setting(Path(folder), quick)))
+        setting = Setting(Path(folder), quick, largest)
+        figure: report.Figure = uvloop.run(importlib.import_module(FIGURES[name]).measure(setting))
         return figure
 
 

@@ -81,6 +81,12 @@ class Pinned:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def peak_mib(self) -> float:
+        """The most memory that the process has had resident so far, in MiB (proc(5), VmHWM)."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
     def _end(self) -> None:
         if self._process is not None:
             end(self._process, 10.0)

@@ -11,10 +11,11 @@ from benchmarks.load import Tally
 
 @dataclass(frozen=True)
 class Setting:
-    """How much to measure. ``folder`` is private to one benchmark."""
+    """How much to measure. ``folder`` is private to one benchmark; ``largest`` bounds sizes, where it is given."""
 
     folder: Path
     quick: bool
+    largest: int | None = None
 
     @property
     def warm_up(self) -> float:

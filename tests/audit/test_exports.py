@@ -14,11 +14,11 @@ import pytest
 
 from services.audit.chain import Appended
 from services.audit.exports import Exports
-from services.audit.models import Query, Stored
+from services.audit.models import Head, Query, Stored
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.service import AuditService
-from shared.mongo import Database, Mongo
+from shared.mongo import Database, Mongo, Transaction
 from shared.streams import Stream
 from shared.testing import partner_person
 from tests.audit.events import JANE, encode, suspended, tenant_event
@@ -138,16 +138,34 @@ async def test_an_export_ends_at_the_head_of_its_beginning_and_opens_values_page
     chain: Chain, exports: Exports, root_db: Database
 ) -> None:
     await chain(encode(*(tenant_event(number) for number in range(1, 1_101))))
-    export = await exports.begin("ndjson", Query())
+    export, rows = await exports.begin("ndjson", Query()), await exports.begin("csv", Query())
     await chain(encode(tenant_event(1_101)))
     pages = [lines(await anext(export.pieces))]
     await root_db["person_keys"].update_many({}, {"$unset": {"wrapped": ""}})
     pages += [lines(piece) async for piece in export.pieces]
-    assert export.head == 1_100
+    assert (export.head, rows.head) == (1_100, 1_100)
+    body = b"".join([piece async for piece in rows.pieces])
+    assert [int(row["seq"]) for row in table(body)] == list(range(1_100, 0, -1))
     assert [len(page) for page in pages] == [500, 500, 100]
     assert [entry["seq"] for page in pages for entry in page] == list(range(1_100, 0, -1))
     assert {entry["actorEmail"] for entry in pages[0]} == {"Jane@Nordic.example"}
     assert {entry["actorEmail"] for page in pages[1:] for entry in page} == {None}
+
+
+async def test_what_comes_between_the_head_and_the_first_page_is_not_in_the_export(
+    chain: Chain, audit_mongo: Mongo, vault: Vault
+) -> None:
+    class Growing(AuditRepository):
+        async def head(self, tx: Transaction | None = None) -> Head | None:
+            found = await super().head(tx)
+            await chain(encode(tenant_event(3)))
+            return found
+
+    await chain(encode(tenant_event(1), tenant_event(2)))
+    growing = Growing(audit_mongo.db)
+    export = await Exports(AuditService(growing, vault), growing).begin("ndjson", Query())
+    assert [entry["seq"] async for piece in export.pieces for entry in lines(piece)] == [2, 1]
+    assert export.head == 2
 
 
 class Failing(AuditRepository):
