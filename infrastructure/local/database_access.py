@@ -48,7 +48,7 @@ class User:
 
 
 _AUDIT_LOG = ("entries", "checkpoints")
-_AUDIT_WORK = ("heads", "person_keys", "sources", "tenants")
+_AUDIT_WORK = ("heads", "person_keys", "sources", "tenants", "erasures")
 # The collections of shared/: outbox.py, inbox.py, leases.py and idempotency.py.
 _SHARED = ("outbox", "counters", "inbox", "consumer_failures", "leases", "idempotency")
 
