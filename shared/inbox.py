@@ -85,7 +85,7 @@ class EventConsumer:
         except Exception as error:
             # The loop must survive; what was not acknowledged comes again.
             if not is_unavailable(error):
-                log.error("consumer.failed", consumer=self._name, error=_told(error))
+                log.exception("consumer.failed", consumer=self._name, error=_told(error), exc_info=False)
             await asyncio.sleep(0.5)
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
