@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -84,7 +85,7 @@ class EventConsumer:
         except Exception as error:
             # The loop must survive; what was not acknowledged comes again.
             if not is_unavailable(error):
-                log.exception("consumer.failed", consumer=self._name)
+                log.exception("consumer.failed", consumer=self._name, error=_told(error), exc_info=False)
             await asyncio.sleep(0.5)
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
@@ -141,15 +142,15 @@ class EventConsumer:
         event = _parse(delivery, self._bus.topology)
         row = await self._mongo.db["consumer_failures"].find_one_and_update(
             {"_id": {"consumer": self._name, "generation": self._generation, "event": event.id}},
-            {"$inc": {"count": 1}, "$set": {"at": self._clock.now(), "error": repr(error)[:500]}},
+            {"$inc": {"count": 1}, "$set": {"at": self._clock.now(), "error": _told(error)}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
         count = 1 if row is None else int(row["count"])
         _failed.labels(self._name).inc()
-        log.warning("consumer.event_failed", consumer=self._name, id=event.id, count=count, error=repr(error))
+        log.warning("consumer.event_failed", consumer=self._name, id=event.id, count=count, error=_told(error))
         if count >= FAILURES_BEFORE_BURIAL:
-            await self._bury(delivery, repr(error)[:500])
+            await self._bury(delivery, _told(error))
         else:
             await delivery.nak(timedelta(seconds=2 ** (count - 1)))
 
@@ -166,6 +167,17 @@ class EventConsumer:
         await delivery.ack()
         _buried.labels(self._name).inc()
         log.error("consumer.event_buried", consumer=self._name, type=event_type, reason=reason)
+
+
+def _told(error: Exception) -> str:
+    """What kind of error it was and where it was raised. Never its text: that may quote the event, and so a person."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        # The names on the way to a problem may be an event's own words: only the kinds of problems are told.
+        return f"ValidationError of {error.title}: {', '.join(sorted({problem['type'] for problem in problems}))}"[:500]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 def _parse(delivery: Delivery, topology: Topology) -> CloudEvent:

@@ -60,6 +60,8 @@ class Process:
     buckets: tuple[BucketSpec, ...] = ()
 
 
+_ERASURES = ("user.erased.v1",)
+
 PROCESSES: tuple[Process, ...] = (
     Process(
         "gateway",
@@ -79,15 +81,20 @@ PROCESSES: tuple[Process, ...] = (
         consumers=(
             ConsumerSpec("partner-tenants", ("tenant.>",)),
             ConsumerSpec("partner-subscriptions", ("subscription.>",)),
+            ConsumerSpec("partner-erasures", _ERASURES),
         ),
     ),
     Process(
         "billing",
         owns=("price", "subscription", "billing"),
-        consumers=(ConsumerSpec("billing-tenants", ("tenant.>",)),),
+        consumers=(ConsumerSpec("billing-tenants", ("tenant.>",)), ConsumerSpec("billing-erasures", _ERASURES)),
     ),
-    Process("flags", owns=("flag",), consumers=(ConsumerSpec("flags-tenants", ("tenant.>",)),)),
-    Process("health", owns=("health",)),
+    Process(
+        "flags",
+        owns=("flag",),
+        consumers=(ConsumerSpec("flags-tenants", ("tenant.>",)), ConsumerSpec("flags-erasures", _ERASURES)),
+    ),
+    Process("health", owns=("health",), consumers=(ConsumerSpec("health-erasures", _ERASURES),)),
     Process("audit", owns=("audit",), consumers=(ConsumerSpec("audit-chain", (">",)),)),
 )
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from prometheus_client import Counter, Gauge
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
+from services.audit.erasing import Erasure, addresses_of, erasures_in
 from services.audit.facts import UNPARSED
 from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
 from services.audit.personal import KeyRing, Vault, commit_fact
@@ -96,11 +97,13 @@ class ChainWriter:
         head = await self._repository.head_to_extend(tx)
         if not fresh:
             return Appended(head, 0, len(facts)), [], []
-        ring = await self._ring(fresh, tx)
+        erasures = erasures_in(fresh)
+        ring = await self._ring(fresh, erasures, tx)
         entries = link(head, [commit_fact(fact, ring) for fact in fresh])
         after = Head(entries[-1]["seq"], entries[-1]["hash"])
         await self._repository.extend(head, entries, after, tx)
         await self._repository.save_keys(ring.created, ring.met, tx)
+        await self._repository.destroy_keys(ring.destroyed, erasures, tx)
         await self._repository.save_tenants(_newest_places(fresh), tx)
         known = await self._repository.sources(sorted({fact.source for fact in fresh}), tx)
         advanced = advance(known, fresh)
@@ -114,15 +117,24 @@ class ChainWriter:
         known = await self._repository.known_ids(list(by_id), tx)
         return [fact for fact in by_id.values() if fact.id not in known]
 
-    async def _ring(self, facts: Sequence[Fact], tx: Transaction) -> KeyRing:
+    async def _ring(self, facts: Sequence[Fact], erasures: Sequence[Erasure], tx: Transaction) -> KeyRing:
         owners = {owned.owner for fact in facts for owned in fact.personal if owned.owner is not None}
         addresses = {
             fact.handle
             for fact in facts
             if fact.handle is not None and any(owned.owner is None for owned in fact.personal)
         }
-        digests = [self._vault.address_digest(address) for address in addresses]
-        return KeyRing(self._vault, await self._repository.keys_for(owners, digests, tx))
+        digests = {self._vault.address_digest(address) for address in addresses}
+        gone = {erasure.owner: set[str]() for erasure in erasures}
+        for row in await self._repository.keys_for(gone, (), tx) if gone else ():
+            gone[row["_id"]] |= set(row.get("addresses", ()))
+        for owner, theirs in gone.items():
+            theirs |= {self._vault.address_digest(address) for address in addresses_of(owner, facts)}
+        rows = await self._repository.keys_for(owners | set(gone), digests.union(*gone.values()), tx)
+        ring = KeyRing(self._vault, rows)
+        for owner, theirs in gone.items():
+            ring.destroy(owner, theirs)
+        return ring
 
 
 def count_unparsed(facts: Iterable[Fact]) -> None:

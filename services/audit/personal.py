@@ -27,6 +27,7 @@ from shared.ids import new_id
 
 COMMIT = "$commit"
 ADDRESS_OWNER = "address:"
+PERSON_OWNER = "person:"
 EMAIL = "/actorEmail"
 _NONCE = 12
 _SALT = 32
@@ -118,6 +119,7 @@ class KeyRing:
     Attributes:
         created: rows to insert into `person_keys`.
         met: owner → digests of addresses that its existing row does not list yet.
+        destroyed: owners whose keys this batch takes away.
     """
 
     def __init__(self, vault: Vault, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -132,8 +134,10 @@ class KeyRing:
             for digest in row.get("addresses", ())
         }
         self._fresh: set[str] = set()
+        self._doomed: set[str] = set()
         self.created: list[Stored] = []
         self.met: dict[str, set[str]] = {}
+        self.destroyed: list[str] = []
 
     def key(self, owner: str) -> bytes | None:
         """The owner's data key, made now if there was none; None once it has been destroyed."""
@@ -152,6 +156,8 @@ class KeyRing:
         digest = self._vault.address_digest(address)
         if digest not in self._by_address:
             self._by_address[digest] = ADDRESS_OWNER + new_id()
+            if digest in self._doomed:
+                self.destroyed.append(self._by_address[digest])
         return self._by_address[digest]
 
     def remember(self, owner: str, address: str) -> None:
@@ -166,6 +172,19 @@ class KeyRing:
             row["addresses"].append(digest)
         else:
             self.met.setdefault(owner, set()).add(digest)
+
+    def destroy(self, owner: str, digests: Iterable[str]) -> None:
+        """Have no key for `owner`, and none after this batch for whoever is known by one of these addresses only.
+
+        What the batch says of `owner` is committed to and not boxed, wherever in it that stands. An actor without an id
+        must have a box (it alone names its owner): it is sealed under a key that the same transaction takes away.
+        """
+        self._keys[owner] = None
+        self.destroyed.append(owner)
+        for digest in digests:
+            self._doomed.add(digest)
+            if (known := self._by_address.get(digest)) is not None:
+                self.destroyed.append(known)
 
     def tag(self, owner: str, address: str) -> str | None:
         """What entries of `owner` under `address` are found by; None once the key has been destroyed."""

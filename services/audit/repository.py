@@ -10,6 +10,7 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import BulkWriteError, ExecutionTimeout
 
+from services.audit.erasing import Erasure
 from services.audit.models import Head, Query, Stored, TenantPlace
 from services.audit.verifier import ChainBrokenError
 from shared.mongo import Database, Document, Index, Transaction
@@ -68,6 +69,7 @@ class AuditRepository:
         self._keys = db["person_keys"]
         self._sources = db["sources"]
         self._tenants = db["tenants"]
+        self._erasures = db["erasures"]
 
     # the chain
 
@@ -132,8 +134,42 @@ class AuditRepository:
             await self._keys.insert_many(list(created), session=tx)
         for owner, digests in met.items():
             await self._keys.update_one(
-                {"_id": owner}, {"$addToSet": {"addresses": {"$each": sorted(digests)}}}, session=tx
+                {"_id": owner, "wrapped": {"$exists": True}},
+                {"$addToSet": {"addresses": {"$each": sorted(digests)}}},
+                session=tx,
             )
+
+    async def destroy_keys(self, owners: Iterable[str], erasures: Sequence[Erasure], tx: Transaction) -> None:
+        """Take the keys of `owners` away, and note the erasures that ask for it; a second time changes nothing.
+
+        Rows of `raw:` owners go with any erasure: nobody can say whom the bytes of an unreadable message name.
+        """
+        if not erasures:
+            return
+        at = min(erasure.at for erasure in erasures)
+        gone: list[Document] = [
+            {"$set": {"erasedAt": {"$ifNull": ["$erasedAt", at]}}},
+            {"$unset": ["wrapped", "addresses"]},
+        ]
+        for owner in owners:
+            # An owner never met gets a row, so that what comes late finds no key and makes none.
+            await self._keys.update_one({"_id": owner}, gone, upsert=True, session=tx)
+        await self._keys.update_many({"_id": {"$regex": "^raw:"}, "wrapped": {"$exists": True}}, gone, session=tx)
+        for erasure in erasures:
+            await self._erasures.update_one(
+                {"_id": erasure.person}, {"$setOnInsert": {"at": erasure.at}}, upsert=True, session=tx
+            )
+
+    async def erasures(self) -> AsyncIterator[Erasure]:
+        """Everybody who was erased, by id."""
+        async for row in self._erasures.find().sort("_id", 1):
+            yield Erasure(row["_id"], row["at"])
+
+    async def owners_beside(self, owner: str, tx: Transaction) -> list[str]:
+        """Owners known only by an address that `owner` has used."""
+        row = await self._keys.find_one({"_id": owner}, {"addresses": 1}, session=tx)
+        digests = [] if row is None else row.get("addresses", [])
+        return [known["_id"] for known in await self.keys_for((), digests, tx)]
 
     # sources and tenants
 

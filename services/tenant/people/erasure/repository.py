@@ -6,24 +6,17 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
-from services.tenant.people.erasure.models import forget_billing, forget_in_answer, forget_in_event
+from services.tenant.people.erasure.models import forget_billing
 from services.tenant.people.models import Identity
+from shared.forgetting import INDEXES as EVENT_INDEXES
+from shared.forgetting import Forgetting
 from shared.mongo import Document, Index, Mongo, Transaction
-from shared.outbox import INDEXES as OUTBOX_INDEXES
 
 TOKENS_LAST = timedelta(hours=1)
 """How long after their erasure an operator's token is refused; none that was issued before lives longer."""
 
 INDEXES: Mapping[str, Sequence[Index]] = {
-    # An erasure finds what is left of a person without reading a week of events.
-    "outbox": [
-        *OUTBOX_INDEXES["outbox"],
-        Index([("aggregate", 1)]),
-        Index(
-            [("envelope.data.actor.id", 1)],
-            {"partialFilterExpression": {"envelope.data.actor.type": "user"}, "name": "by_person_acting"},
-        ),
-    ],
+    **EVENT_INDEXES,
     "people_refused": [Index([("until", 1)], {"expireAfterSeconds": 0})],
 }
 
@@ -37,7 +30,7 @@ class Traces:
     def __init__(self, mongo: Mongo) -> None:
         self._events = mongo.db["outbox"]
         self._tasks = mongo.db["people_tasks"]
-        self._answers = mongo.db["idempotency"]
+        self._shared = Forgetting(mongo)
 
     async def forget(self, people: Collection[str]) -> None:
         """Take what is personal of ``people`` out of events (told or not), tasks and stored answers.
@@ -45,18 +38,10 @@ class Traces:
         An event that is not told yet is still told, without what was personal. Reads all stored answers.
         """
         for person in people:
-            await self._forget_in_events(person)
+            await self._shared.forget_in_events(person)
             acted = {"actor.id": person, "actor.type": "user"}
             await self._tasks.update_many(acted, {"$set": {"actor.email": None, "actor.ip": None}})
-        await self._forget_in_answers(people)
-
-    async def _forget_in_events(self, person: str) -> None:
-        acted = {"envelope.data.actor.id": person, "envelope.data.actor.type": "user"}
-        rows = self._events.find({"$or": [{"aggregate": f"users/{person}"}, acted]}, {"type": 1, "envelope.data": 1})
-        async for row in rows:
-            data = row["envelope"]["data"]
-            if forget_in_event(row["type"], data, person):
-                await self._put(row["_id"], data, None)
+        await self._shared.forget_in_answers(people)
 
     async def forget_billing(self, slug: str, email: str, tx: Transaction) -> None:
         """Take an address out of what was said of a tenant's billing contact."""
@@ -68,12 +53,6 @@ class Traces:
 
     async def _put(self, event: str, data: Document, tx: Transaction | None) -> None:
         await self._events.update_one({"_id": event}, {"$set": {"envelope.data": data}}, session=tx)
-
-    async def _forget_in_answers(self, people: Collection[str]) -> None:
-        async for row in self._answers.find({"answer": {"$ne": None}}, {"answer.body": 1}):
-            body = forget_in_answer(bytes(row["answer"]["body"]), people)
-            if body is not None:
-                await self._answers.update_one({"_id": row["_id"]}, {"$set": {"answer.body": body}})
 
 
 class RefusedIdentities:

@@ -1,0 +1,48 @@
+"""Which facts of a batch erase a person, and by what that person is known in it: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.audit.models import Fact
+from services.audit.personal import EMAIL, PERSON_OWNER
+from shared.clock import parse_rfc3339
+
+ERASED = "user.erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """That a person was erased, and when. It says nothing else of them, so it may be kept for ever."""
+
+    person: str
+    at: datetime
+
+    @property
+    def owner(self) -> str:
+        """The person's name among the owners of boxes."""
+        return PERSON_OWNER + self.person
+
+
+def erasures_in(facts: Iterable[Fact]) -> list[Erasure]:
+    """The erasures that these facts tell, one for each person, the first that comes.
+
+    Only the tenant service can say it: what another one said under that name is `audit.unparsed`.
+    """
+    found: dict[str, Erasure] = {}
+    for fact in facts:
+        person = fact.fields["resourceId"]
+        if fact.fields["action"] == ERASED and fact.fields["resourceType"] == "user" and person:
+            found.setdefault(person, Erasure(person, parse_rfc3339(fact.fields["at"])))
+    return list(found.values())
+
+
+def addresses_of(owner: str, facts: Sequence[Fact]) -> set[str]:
+    """The canonical e-mail addresses under which an owner acts in these facts."""
+    return {
+        fact.address
+        for fact in facts
+        if fact.address is not None and any(owned.owner == owner and owned.pointer == EMAIL for owned in fact.personal)
+    }
