@@ -169,6 +169,7 @@ def test_what_cannot_be_understood_is_chained_with_its_bytes_sealed(body: Any, r
     assert read_.personal == (Owned("/metadata/raw", "raw:stalwart:1"),)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=127), min_size=1, max_size=120))
 def test_every_action_can_be_filtered_by(kind: str) -> None:
     read_ = stalwart(kind)

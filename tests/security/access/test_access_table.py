@@ -14,6 +14,7 @@ from tests.security.access.table import COLUMNS, ROLES, Cell, Operation, Role, R
 from tests.security.access.world import World, until
 
 TABLE = rows()
+OPEN = [operation for operation in public() if not operation.later]
 SECTIONS = list(dict.fromkeys(row.section for row in TABLE))
 METHODS = ("get", "put", "post", "delete", "patch")
 PROBLEM = "application/problem+json"
@@ -164,12 +165,22 @@ def _around(text: str, word: str) -> str:
 
 
 @pytest.mark.fleet
-@pytest.mark.parametrize("operation", [o for o in public() if not o.later], ids=str)
+@pytest.mark.parametrize("operation", [o for o in OPEN if not o.path.startswith("/webhooks/")], ids=str)
 def test_what_is_for_everybody_needs_no_token_and_takes_any(operation: Operation, world: World) -> None:
     for person in (None, "bad token", "tenant member", "deactivated"):
         answer = world.call(person, "portal", operation.method, operation.path)
         assert answer.status_code == 200, (person, answer.text)
         assert world.own.word not in answer.text
+
+
+@pytest.mark.fleet
+@pytest.mark.parametrize("operation", [o for o in OPEN if o.path.startswith("/webhooks/")], ids=str)
+def test_no_token_opens_a_webhook_that_wants_a_signature(operation: Operation, world: World) -> None:
+    for person in (None, "bad token", "tenant member", "deactivated"):
+        answer = world.call(person, "portal", operation.method, operation.path)
+        assert (answer.status_code, answer.json()["code"]) == (401, "bad_signature"), (person, answer.text)
+    answer = world.operator(operation.method, operation.path)
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_signature"), answer.text
 
 
 @pytest.mark.fleet
