@@ -201,6 +201,19 @@ async def test_nothing_is_signed_that_does_not_continue_what_was_signed(
     assert list(desk.bucket.objects) == [key_of(1)]
 
 
+@pytest.mark.parametrize("attack", [edit_an_entry, cut_the_tail, alter_the_checkpoint, forge_a_checkpoint])
+async def test_without_the_witness_nothing_is_signed_either(
+    attack: Callable[[Database], Awaitable[None]], desk: Desk, chain: Chain, root_db: Database
+) -> None:
+    desk.bucket.away = True
+    await chain(numbered(1, 2, 3))
+    await desk.make()
+    await chain(numbered(4, 5))
+    await attack(root_db)
+    with pytest.raises(CheckpointRefused):
+        await desk.writer.make("manual")
+
+
 async def test_a_stored_tree_with_another_root_is_not_signed(desk: Desk, chain: Chain) -> None:
     await chain(numbered(1, 2))
     desk.tree.altered = True
