@@ -30,6 +30,7 @@ from tests.audit.memory import (
     SECRET,
     SEED,
     MemoryBucket,
+    checkpoint,
     copy_of,
     key_of,
     keys,
@@ -199,6 +200,28 @@ async def test_nothing_is_signed_that_does_not_continue_what_was_signed(
         await desk.writer.make("manual")
     assert await root_db["checkpoints"].find({}).to_list() == before
     assert list(desk.bucket.objects) == [key_of(1)]
+
+
+async def sign_the_truth_with_another_key(db: Database) -> None:
+    first = await db["checkpoints"].find_one({"_id": 1})
+    row = checkpoint(2, (await hashes(db))[:4], first)
+    await db["checkpoints"].insert_one(row | {"signatures": signatures(row, b"x" * 32, OTHER_SEED)})
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [edit_an_entry, cut_the_tail, alter_the_checkpoint, forge_a_checkpoint, sign_the_truth_with_another_key],
+)
+async def test_without_the_witness_nothing_is_signed_either(
+    attack: Callable[[Database], Awaitable[None]], desk: Desk, chain: Chain, root_db: Database
+) -> None:
+    desk.bucket.away = True
+    await chain(numbered(1, 2, 3))
+    await desk.make()
+    await chain(numbered(4, 5))
+    await attack(root_db)
+    with pytest.raises(CheckpointRefused):
+        await desk.writer.make("manual")
 
 
 async def test_a_stored_tree_with_another_root_is_not_signed(desk: Desk, chain: Chain) -> None:

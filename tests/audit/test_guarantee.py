@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import pytest
 
 from services.audit.canonical import GENESIS
 from services.audit.chain import link
 from services.audit.facts import interpret
-from services.audit.models import Head
+from services.audit.models import Fact, Head
 from services.audit.personal import KeyRing, Vault, commit_fact
 from services.audit.verifications.places import Scope
 from shared.testing import ManualClock
-from tests.audit.events import PERSONAL_KEY, encode, refused, registered, suspended, tenant_event, type_of
+from tests.audit.events import PERSONAL_KEY, encode, registered, type_of
 from tests.audit.memory import (
     SEED,
     MemoryCheckpoints,
@@ -26,12 +27,13 @@ from tests.audit.memory import (
     Row,
     bucket_of,
     checkpoint,
+    signatures,
     verify,
     witness_in,
 )
-from tests.audit.operators import EVERY, LENGTH, OPERATORS, World, unwitnessed
+from tests.audit.operators import ALTERED_CHECKPOINT, EVERY, LENGTH, OPERATORS, World, unwitnessed
 
-FEW = (100, 301)
+FEW = (103, 300)
 AT_THE_END = (
     *("delete", "edit_with_its_own_hash", "delete_and_rehash_everything", "remove_a_checkpoint"),
     *("cut_the_tail_with_head_and_checkpoints", "add_a_checkpoint_between"),
@@ -39,23 +41,37 @@ AT_THE_END = (
 VAULT = Vault(PERSONAL_KEY)
 
 
-def events(count: int) -> list[bytes]:
-    made = []
-    for number in range(1, count + 1):
-        kinds = {0: suspended, 3: registered}
-        if number % 3 == 1:
-            made.append(refused(number, id=f"refused-{number}"))
-        else:
-            made.append(kinds.get(number % 5, tenant_event)(number))
-    return encode(*made)
+def light(number: int) -> Fact:
+    """A fact without anything personal: most entries have none, so that 1,000 are verified in milliseconds."""
+    nothing = dict.fromkeys(("actorId", "actorEmail", "actorIp", "surface"))
+    fields = nothing | {
+        "id": f"light-{number}",
+        "at": "2026-11-22T12:00:00.000Z",
+        "actorType": "system",
+        "action": "tenant.updated",
+        "outcome": "success",
+        "resourceType": "tenant",
+        "resourceId": "acme",
+        "resourceName": f"Acme {number}",
+        "tenantSlug": "acme",
+        "partnerSlug": "nordic",
+        "source": "tenant",
+        "metadata": {"type": "tenant.updated.v1", "sourceSeq": number},
+    }
+    return Fact(fields=fields)
+
+
+def fact(number: int) -> Fact:
+    """Every tenth is a person's."""
+    (payload,) = encode(registered(number))
+    return interpret(type_of(payload), payload, ManualClock().now()) if number % 10 == 3 else light(number)
 
 
 @cache
 def untouched() -> World:
-    """1,000 entries of several kinds, and a witnessed checkpoint after every hundred."""
-    ring, now = KeyRing(VAULT, []), ManualClock().now()
-    facts = [interpret(type_of(payload), payload, now) for payload in events(LENGTH)]
-    entries = link(Head(0, GENESIS), [commit_fact(fact, ring) for fact in facts])
+    """1,000 entries, and a witnessed checkpoint after every hundred."""
+    ring = KeyRing(VAULT, [])
+    entries = link(Head(0, GENESIS), [commit_fact(fact(number), ring) for number in range(1, LENGTH + 1)])
     rows = checkpoints([entry["hash"] for entry in entries], range(EVERY, LENGTH + 1, EVERY))
     return World(MemoryLog(entries, ring.created, batch=64), MemoryCheckpoints(rows), bucket_of(rows))
 
@@ -108,7 +124,7 @@ async def test_an_attack_on_the_last_entry_is_found_and_named(name: str) -> None
 @pytest.mark.torture
 @pytest.mark.parametrize("name", OPERATORS)
 async def test_an_attack_at_each_position_is_found_and_named(name: str) -> None:
-    assert await attack(name, range(1, LENGTH + 1)) > LENGTH // 5
+    assert await attack(name, range(1, LENGTH + 1)) >= LENGTH // 10
 
 
 @pytest.mark.parametrize("name", ["edit_outcome", "delete", "edit_and_rehash_everything"])
@@ -187,6 +203,32 @@ async def test_without_the_witness_the_signatures_in_mongodb_are_checked_all_the
     broken = (await verify(world.log, VAULT, world.stored)).broken
     assert broken is not None
     assert (broken.kind, broken.seq, broken.checkpoint) == ("checkpoint-signature-mismatch", 300, 3)
+
+
+# The note is not among the signed bytes: it carries signatures of its own.
+@pytest.mark.parametrize("name", [f"edit_checkpoint_{name}" for name in ALTERED_CHECKPOINT if name != "note"])
+async def test_without_the_witness_an_edited_checkpoint_has_no_signature(name: str) -> None:
+    world = untouched().copy()
+    expected = OPERATORS[name](world, 250)
+    broken = (await verify(world.log, VAULT, world.stored)).broken
+    assert broken is not None
+    assert (broken.kind, broken.seq if name != "edit_checkpoint_headSeq" else 300) == expected
+    assert broken.checkpoint == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"rootHash": "a" * 64}, {"prevCheckpointHash": "a" * 64}, {"headHash": "a" * 64}, {"headSeq": 200}],
+    ids=str,
+)
+async def test_what_is_signed_well_and_does_not_fit_is_named(changed: dict[str, Any]) -> None:
+    """A service that signs what is wrong is found by the same walk."""
+    world = untouched().copy()
+    row = world.stored.rows_by_id[3] | changed
+    world.stored.rows_by_id[3] = row | {"signatures": signatures(row)}
+    broken = (await verify(world.log, VAULT, world.stored)).broken
+    assert broken is not None
+    assert (broken.kind, broken.checkpoint, broken.field) == ("checkpoint-signature-mismatch", 3, *changed)
 
 
 async def test_a_witness_that_is_away_is_a_finding_and_no_break() -> None:
