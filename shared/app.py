@@ -45,7 +45,7 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.leases import TTL as LEASE_TTL
 from shared.leases import Lease
 from shared.metrics import exposition
-from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, Transaction, is_unavailable, wait_until_available
+from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, is_unavailable, wait_until_available
 from shared.openapi import Operations, documented, name_of
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
@@ -301,11 +301,7 @@ async def _record_denial(platform: Platform, request: Request, error: Forbidden)
         operation=f"{request.method} {pattern}",
         code=error.code,
     )
-
-    async def record(tx: Transaction) -> None:
-        await platform.outbox.add(tx, denied)
-
-    await platform.mongo.transactions.run(record)
+    await platform.mongo.transactions.run(lambda tx: platform.outbox.add(tx, denied))
 
 
 def _request_id() -> str:
@@ -382,10 +378,8 @@ def send(reply: Answer) -> Response:
 def serve(app: FastAPI, settings: ServiceSettings, name: str) -> None:
     """Run until SIGTERM: then accept nothing new, finish what runs (10 s), stop the workers, leave."""
     logs.configure(name, settings.log_level)
-    # Modules, models and routes live as long as the process: without this, each full collection walks them all and
-    # holds every request up for some 60 ms.
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # or each full collection walks modules, models and routes, and holds every request up for 60 ms
     uvicorn.run(
         app,
         host=settings.host,

@@ -20,10 +20,10 @@ from services.audit.ingest.outflow import Outflow
 from services.audit.ingest.repository import IngestRepository
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
-from services.audit.verifier import verify
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Database, Mongo, Transaction
 from tests.audit.events import encode, refused
+from tests.audit.memory import verify
 from tests.support.servers import TestDatabase
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
