@@ -93,7 +93,8 @@ def subjects(world: World, samples: Samples, document: dict[str, Any]) -> list[S
         key_of(method, path)
         for path, item in document["paths"].items()
         for method in ("post", "patch", "put")
-        if "requestBody" in item.get(method, {})
+        # The bytes of a webhook are read only under a right signature: tests/audit/ingest has its bad ones.
+        if "requestBody" in item.get(method, {}) and not path.startswith("/webhooks/")
     }
     assert taking.keys() == with_body, "an operation that takes a body is in no table of docs/access.md"
     return list(taking.values())
@@ -286,7 +287,7 @@ def test_nonsense_in_a_query_or_header_is_no_accident(world: World, document: di
     wrong = []
     nonsense = ("", "%00", "%ff", "-1", "0", "9" * 400, "1e400", "[$ne]=1", "%F0%9F%92%A9", "a" * 3_000, "true", "null")
     known = {"slug": world.own.tenant, "person": world.own.tenant_person, "key": world.flag, "price_id": world.price}
-    known["id"] = "0" * 36  # of something that nobody has made
+    known |= {"id": "0" * 36, "verification": "0" * 36, "start_seq": "1"}  # of something that nobody has made
     for path, item in document["paths"].items():
         if "get" not in item or path in {"/health", "/api/audit/verify"}:
             continue
