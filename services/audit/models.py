@@ -17,7 +17,9 @@ Stored = dict[str, Any]
 
 DERIVED = ("_id", "hash", "sealed", "actorEmailHmac", "actions")
 
-BreakKind = Literal["event-hash-mismatch", "event-prev-hash-mismatch", "seq-gap", "truncated-tail"]
+BreakKind = Literal[
+    "event-hash-mismatch", "event-prev-hash-mismatch", "seq-gap", "truncated-tail", "archive-manifest-mismatch"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Query:
 
     Attributes:
         since, until: canonical times; `since` included, `until` excluded.
-        below: only entries with a lower number.
+        below: only entries with a lower number. above: only entries with a higher one.
         action: an exact action, or a prefix form ending in `.*`.
         partner_or_none: for a partner that reads its customer's log: entries of no other partner.
         actor_tags: stored tags of the address asked for; an empty tuple matches nothing.
@@ -126,6 +128,7 @@ class Query:
     since: str | None = None
     until: str | None = None
     below: int | None = None
+    above: int | None = None
     action: str | None = None
     tenant: str | None = None
     partner: str | None = None

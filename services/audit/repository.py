@@ -176,6 +176,8 @@ class AuditRepository:
         index: _Keys | None = None if "at" in base else [*((name, 1) for name in base), ("_id", -1)]
         if bounds := [number for number in (before, query.below) if number is not None]:
             base["_id"] = {"$lt": min(bounds)}
+        if query.above is not None:
+            base["_id"] = {**base.get("_id", {}), "$gt": query.above}
         floor: int | None = None
         if rest:
             floor = await self._floor(base, index)
@@ -199,9 +201,9 @@ class AuditRepository:
         last = await self._entries.find_one({}, {"_id": 1}, sort=[("_id", -1)])
         return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)
 
-    async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
-        """All entries up to a number in ascending order, in batches; holds one batch at a time."""
-        cursor = self._entries.find({"_id": {"$lte": up_to}}).sort("_id", 1).batch_size(_BATCH)
+    async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
+        """All entries after a number and up to another, ascending, in batches; holds one batch at a time."""
+        cursor = self._entries.find({"_id": {"$gt": after, "$lte": up_to}}).sort("_id", 1).batch_size(_BATCH)
         batch: list[Stored] = []
         async for row in cursor:
             batch.append(row)

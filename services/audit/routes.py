@@ -42,7 +42,7 @@ async def list_entries(
 async def verify(_caller: Operator, audit: Audit) -> Response:
     """Verify the whole chain and name the first place where it does not hold."""
     verdict, findings = await audit.verify()
-    view = VerdictView.of(verdict, findings)
+    view = VerdictView.of(verdict, findings, await audit.archived_up_to())
     return Response(view.rendered(), media_type="application/json")
 
 

@@ -165,14 +165,14 @@ class VerdictView(View):
         return orjson.dumps(document)
 
     @classmethod
-    def of(cls, verdict: Verdict, findings: list[str]) -> VerdictView:
+    def of(cls, verdict: Verdict, findings: list[str], archived_up_to: int | None = None) -> VerdictView:
         return cls(
             ok=verdict.broken is None,
             verified=verdict.verified,
             checkpoints=0,
             head_seq=verdict.head_seq,
             oldest_hot_seq=verdict.oldest_seq,
-            highest_archived_seq=None,
+            highest_archived_seq=archived_up_to,
             findings=findings,
             broken=None if verdict.broken is None else BreakView.of(verdict.broken),
         )

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -22,7 +22,7 @@ from services.audit.personal import (
 )
 from services.audit.repository import AuditRepository
 from services.audit.sources import gaps_of
-from services.audit.verifier import verify
+from services.audit.verifier import Log, verify
 from shared.auth import Person
 from shared.errors import InsufficientRole, NotFound
 from shared.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
@@ -38,11 +38,27 @@ class Place:
     limit: int = DEFAULT_LIMIT
 
 
+class Pages(Protocol):
+    """Pages of the log, newest first: `AuditRepository.page`, over one tier or both."""
+
+    async def page(self, query: Query, before: int | None, limit: int) -> tuple[list[Stored], int | None]: ...
+
+
+class Tiers(Log, Protocol):
+    """What is verified where there is cold storage."""
+
+    async def archived_up_to(self) -> int | None: ...
+
+
 class AuditService:
     """Lists, scoped by the access table (FEATURES §0), and verification."""
 
-    def __init__(self, repository: AuditRepository, vault: Vault) -> None:
+    def __init__(
+        self, repository: AuditRepository, vault: Vault, pages: Pages | None = None, log: Tiers | None = None
+    ) -> None:
         self._repository = repository
+        self._pages = pages or repository
+        self._log = log
         self._vault = vault
         # Two verifications at once would only slow each other down.
         self._verifying = asyncio.Lock()
@@ -79,17 +95,21 @@ class AuditService:
     async def verify(self) -> tuple[Verdict, list[str]]:
         """The verdict on the whole log, and the findings that break no hash."""
         async with self._verifying:
-            verdict = await verify(self._repository, self._vault)
+            verdict = await verify(self._log or self._repository, self._vault)
         gaps = gaps_of(await self._repository.sources())
         missing = [f"events {gap.first} to {gap.last} of {gap.source} have not arrived" for gap in gaps]
         return verdict, [*verdict.findings, *missing]
+
+    async def archived_up_to(self) -> int | None:
+        """The highest number in cold storage."""
+        return None if self._log is None else await self._log.archived_up_to()
 
     async def _list(self, query: Query, place: Place, actor_email: str | None = None) -> Page[dict[str, Any]]:
         bound = {**dataclasses.asdict(query), "actorEmail": actor_email}
         key = decode_cursor(place.cursor, bound, (int,))
         if actor_email is not None:
             query = dataclasses.replace(query, actor_tags=await self._tags(actor_email))
-        entries, following = await self._repository.page(query, key[0] if key else None, place.limit)
+        entries, following = await self._pages.page(query, key[0] if key else None, place.limit)
         keys = await self._keys(entries)
         items = [self._shown(entry, keys) for entry in entries]
         return Page(items, None if following is None else encode_cursor([following], bound))

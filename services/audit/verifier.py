@@ -46,7 +46,7 @@ class Log(Protocol):
 
     async def ends(self) -> tuple[int | None, int | None]: ...
 
-    def walk(self, up_to: int) -> AsyncIterator[list[Stored]]: ...
+    def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]: ...
 
     async def keys_for(self, owners: Iterable[str], digests: Iterable[str]) -> list[dict[str, Any]]: ...
 
@@ -243,7 +243,7 @@ async def _check(log: Log, head: Head | None, last: int | None, walk: ChainWalk)
         if last is not None:
             raise ChainBrokenError("truncated-tail", 0, "a head", f"no head, and entries up to {last}")
         return
-    async for batch in log.walk(head.seq):
+    async for batch in log.walk(0, head.seq):
         owners = {item["owner"] for entry in batch for item in _sealed(entry)} | _named_owners(batch)
         keys = {row["_id"]: row for row in await log.keys_for(owners, ())}
         await asyncio.to_thread(walk.check, batch, keys)

@@ -66,8 +66,8 @@ class MemoryLog:
         numbers = [int(number) for number in sorted(self.entries)]
         return (numbers[0], numbers[-1]) if numbers else (None, None)
 
-    async def walk(self, up_to: int) -> AsyncIterator[list[Stored]]:
-        places = sorted(number for number in self.entries if number <= up_to)
+    async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
+        places = sorted(number for number in self.entries if after < number <= up_to)
         for start in range(0, len(places), 4):  # so that the chain crosses batches
             yield [self.entries[number] for number in places[start : start + 4]]
 
