@@ -10,8 +10,8 @@ from services.audit.chain import ChainWriter
 from services.audit.cold.examples import OPERATIONS as ARCHIVE_OPERATIONS
 from services.audit.cold.repository import INDEXES as ARCHIVE_INDEXES
 from services.audit.cold.routes import router as archive_router
-from services.audit.cold.wiring import Cold
 from services.audit.cold.service import ArchiveService
+from services.audit.cold.wiring import Cold
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
 from services.audit.personal import Vault

@@ -135,7 +135,7 @@ class Mover:
     async def remove(self, start_seq: int, file: BatchFile) -> None:
         """Remove from MongoDB what is in a batch. Raises ArchiveRefused where the two differ, LeaseLost."""
         await self._mark(start_seq, {"tier": "leaving"})
-        async with contextlib.aclosing(file.chunks()) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(file.chunks()) as chunks:
             async for chunk in chunks:
                 await self._remove(chunk)
         await self._mark(start_seq, {"tier": "cold", "restoredAt": None})
@@ -143,7 +143,7 @@ class Mover:
     async def restore(self, start_seq: int, file: BatchFile, moment: str) -> None:
         """Put a batch back beside its archived form."""
         await self._mark(start_seq, {"tier": "restoring", "restoredAt": moment})
-        async with contextlib.aclosing(file.chunks()) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(file.chunks()) as chunks:
             async for chunk in chunks:
                 await self._put_back(chunk)
         await self._mark(start_seq, {"tier": "restored"})

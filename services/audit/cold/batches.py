@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -116,7 +116,7 @@ class BatchFile:
     path: Path
     manifest: Manifest
 
-    async def chunks(self, after: int = 0) -> AsyncIterator[list[Stored]]:
+    async def chunks(self, after: int = 0) -> AsyncGenerator[list[Stored], None]:
         """Its entries with numbers above `after`, ascending, some hundred at a time. Raises BatchDamagedError."""
         with self.path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as lines:
             reading = self._read(lines)

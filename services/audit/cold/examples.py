@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.audit.cold.models import ArchiveDamaged, ArchiveRefused, ArchiverAbsent, ArchiveRunning
+from services.audit.cold.models import ArchiveDamaged, ArchiverAbsent, ArchiveRefused, ArchiveRunning
 from services.audit.cold.object_store import StoreUnavailable
 from shared.errors import NotFound
 from shared.openapi import Described, Operations

@@ -92,7 +92,7 @@ class Place:
 
 
 class ManifestSigner:
-    """Signs with the first key, believes all: HMAC-SHA-256 under keys derived from AUDIT_SIGNING_KEY and its forerunners."""
+    """HMAC-SHA-256 under keys derived from those given: signs with the first, believes all."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         derived = [hmac.digest(key, _PURPOSE, hashlib.sha256) for key in keys]

@@ -90,7 +90,7 @@ class ObjectStore:
 
     async def put_file_once(self, key: str, path: Path, *, retain_until: datetime | None = None) -> bool:
         """`put_once` for a file of any length, in parts; one part is in memory at a time."""
-        if path.stat().st_size <= self._part_bytes:
+        if await asyncio.to_thread(_size, path) <= self._part_bytes:
             return await self.put_once(key, await asyncio.to_thread(path.read_bytes), retain_until=retain_until)
         # The condition is checked by the last call of all; look first, and spare the parts.
         if await self.exists(key):
@@ -156,10 +156,10 @@ class ObjectStore:
             async with self._calling() as s3:
                 answer = await s3.get_object(Bucket=self._bucket, Key=key)
             expected, seen = int(answer["ContentLength"]), 0
-            async with answer["Body"] as body:
+            async with answer["Body"] as reply:
                 while True:
                     async with asyncio.timeout(self._access.read_seconds):
-                        part = await body.read(_CHUNK)
+                        part = await reply.content.read(_CHUNK)
                     seen += len(part)
                     if part or not expected:
                         yield part
@@ -266,26 +266,30 @@ class AbsentStore:
     """What is in the place of a store that was not configured: every call raises ColdStorageAbsent."""
 
     async def put_once(self, key: str, body: bytes, *, retain_until: datetime | None = None) -> bool:
-        raise _absent()
+        raise _absent(key, body, retain_until)
 
     async def put_file_once(self, key: str, path: Path, *, retain_until: datetime | None = None) -> bool:
-        raise _absent()
+        raise _absent(key, path, retain_until)
 
     async def get(self, key: str, at_most: int | None = None) -> bytes | None:
-        raise _absent()
+        raise _absent(key, at_most)
 
     async def get_to_file(self, key: str, path: Path, at_most: int) -> str | None:
-        raise _absent()
+        raise _absent(key, path, at_most)
 
     async def keys(self, prefix: str, after: str = "") -> list[str]:
-        raise _absent()
+        raise _absent(prefix, after)
 
     async def close(self) -> None:
         """Nothing was opened."""
 
 
-def _absent() -> ColdStorageAbsent:
+def _absent(*_asked: object) -> ColdStorageAbsent:
     return ColdStorageAbsent("set AUDIT_COLD_ENDPOINT, and with it AUDIT_COLD_ACCESS_KEY and AUDIT_COLD_SECRET_KEY")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _checksum(body: bytes) -> str:

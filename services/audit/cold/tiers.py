@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 from services.audit.canonical import GENESIS
@@ -51,7 +51,7 @@ class TieredLog:
         """The highest archived number."""
         return await self._rows.archived_up_to() or None
 
-    async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
+    async def walk(self, after: int, up_to: int) -> AsyncGenerator[list[Stored], None]:
         """Entries after a number and up to another, ascending; archived ones from cold storage.
 
         Raises ChainBrokenError (`archive-manifest-mismatch` names the first number of the batch), StoreUnavailable.
@@ -61,7 +61,7 @@ class TieredLog:
             found = await self._rows.hot(place, up_to, CHUNK)
             row = await self._covering(place + 1)
             if row is not None:
-                async with contextlib.aclosing(self._archived(row, place)) as chunks:  # type: ignore[type-var]
+                async with contextlib.aclosing(self._archived(row, place)) as chunks:
                     async for chunk in chunks:
                         if wanted := [entry for entry in chunk if entry["_id"] <= up_to]:
                             yield wanted
@@ -85,14 +85,16 @@ class TieredLog:
         if await self._batches.any_from(place):
             raise ChainBrokenError("archive-manifest-mismatch", place, f"a record of the batch from {place} on", "none")
 
-    async def _archived(self, row: Mapping[str, Any], after: int) -> AsyncIterator[list[Stored]]:
+    async def _archived(self, row: Mapping[str, Any], after: int) -> AsyncGenerator[list[Stored], None]:
         try:
             manifest = await self._signed(row)
-            async with self._batches.opened(manifest) as file:
-                async with contextlib.aclosing(file.chunks(after)) as chunks:  # type: ignore[type-var]
-                    async for chunk in chunks:
-                        await self._compare(chunk)
-                        yield chunk
+            async with (
+                self._batches.opened(manifest) as file,
+                contextlib.aclosing(file.chunks(after)) as chunks,
+            ):
+                async for chunk in chunks:
+                    await self._compare(chunk)
+                    yield chunk
         except BatchDamagedError as error:
             raise ChainBrokenError(
                 "archive-manifest-mismatch", error.start_seq, error.expected, error.actual
