@@ -32,7 +32,6 @@ CALL_SECONDS = 30.0
 PART_BYTES = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
-_EXISTS = frozenset({"PreconditionFailed", "412"})
 # What the client library lets through of sockets, HTTP, XML and its own checks.
 _FAILURES = (BotoCoreError, ClientError, aiohttp.ClientError, OSError, ValueError, KeyError)
 
@@ -73,19 +72,20 @@ class ObjectStore:
         self._client: Any = None
 
     async def put_once(self, key: str, body: bytes, *, retain_until: datetime | None = None) -> bool:
-        """Store an object unless the key exists; False if it does. It is never overwritten.
+        """Store an object unless the key exists; whether it is there now. What was there is never overwritten.
 
-        Raises StoreUnavailable.
+        False means that the key holds something else. Raises StoreUnavailable.
         """
         request = {**self._fresh(key, retain_until), "Body": body, "ChecksumSHA256": _checksum(body)}
         try:
             async with self._calling() as s3:
                 await s3.put_object(**request, IfNoneMatch="*")
         except _FAILURES as error:
-            if _code(error) in _EXISTS:
-                return False
-            if await self.get(key, at_most=len(body)) != body:
+            # Also after a refusal: aiohttp sends again by itself what a connection that ended had carried away.
+            there = await self.get(key, at_most=len(body))
+            if there is None:
                 raise _away("put", key, error) from error
+            return there == body
         return True
 
     async def put_file_once(self, key: str, path: Path, *, retain_until: datetime | None = None) -> bool:
@@ -94,14 +94,13 @@ class ObjectStore:
             return await self.put_once(key, await asyncio.to_thread(path.read_bytes), retain_until=retain_until)
         # The condition is checked by the last call of all; look first, and spare the parts.
         if await self.exists(key):
-            return False
+            return await self._holds(key, path)
         try:
             await self._put_parts(key, path, retain_until)
         except _FAILURES as error:
-            if _code(error) in _EXISTS:
-                return False
-            if not await self._holds(key, path):
+            if not await self.exists(key):
                 raise _away("put", key, error) from error
+            return await self._holds(key, path)
         return True
 
     async def exists(self, key: str) -> bool:

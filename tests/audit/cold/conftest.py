@@ -27,7 +27,8 @@ from shared.mongo import Database, Mongo
 from shared.testing import ManualClock
 from tests.audit.cold.fake_s3 import FakeS3
 from tests.audit.events import encode, suspended, tenant_event
-from tests.support.servers import MongodServer, TestDatabase
+from tests.support.servers import MongodServer, TestDatabase, free_port
+from tests.support.weed import WeedServer
 
 LATER = timedelta(days=100)
 SIGNING_KEY = bytes(range(32))
@@ -124,6 +125,14 @@ def archiver_uri(mongod: MongodServer, audit_database: TestDatabase) -> Iterator
         yield f"mongodb://audit_archiver:{password}@127.0.0.1:{mongod.port}/?replicaSet=rs0&authSource={name}"
         db.command("dropUser", "audit_archiver")
         db.command("dropRole", "audit_archive")
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeedServer]:
+    """A real S3 server."""
+    server = WeedServer(tmp_path_factory.mktemp("weed"), [free_port() for _ in range(4)])
+    yield server
+    server.kill()
 
 
 @pytest.fixture
