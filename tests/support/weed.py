@@ -54,7 +54,7 @@ class WeedServer:
         """A bucket with Object Lock, once writes work."""
         if not self._ready:
             async with self.client() as s3:
-                await eventually(lambda: self._writes(s3), within=READY_SECONDS)
+                await eventually(lambda: self._writes(s3), seconds=READY_SECONDS)
             self._ready = True
         return "locked"
 

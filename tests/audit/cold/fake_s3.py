@@ -6,13 +6,11 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 
 FAULTS = ("500", "timeout", "unstored", "truncated", "lost")
-Answer = Callable[[], Awaitable[web.StreamResponse]]
 
 
 class FakeS3:
@@ -53,14 +51,14 @@ class FakeS3:
         fault = self.faults.pop((call, self.calls[call]), "")
         if fault == "500":
             return _refusal(500, "InternalError")
-        if fault == "timeout":
-            await asyncio.sleep(0.6)
         if fault == "unstored" and call in {"put", "complete"}:
             return _done(call, body)
         if fault == "truncated" and call == "put":
             self.objects[key] = body[: len(body) // 2]
             return _done(call, body)
         answer = self._answer(call, key, query, request, body)
+        if fault == "timeout":
+            await asyncio.sleep(0.6)
         if fault == "lost" and request.transport is not None:
             request.transport.close()
         if fault in {"truncated", "unstored"} and call == "get" and answer.status == 200:
