@@ -28,6 +28,7 @@ FIGURES = {
     "append": "benchmarks.audit_append",
     "pipeline": "benchmarks.commit_to_chain",
     "verify": "benchmarks.audit_verify",
+    "archive": "benchmarks.audit_archive",
     "fleet": "benchmarks.fleet_start",
 }
 KEPT = ROOT / "benchmarks" / "results"
