@@ -30,6 +30,7 @@ FIGURES = {
     "verify": "benchmarks.audit_verify",
     "proofs": "benchmarks.audit_proofs",
     "log": "benchmarks.audit_lists",
+    "archive": "benchmarks.audit_archive",
     "fleet": "benchmarks.fleet_start",
 }
 KEPT = ROOT / "benchmarks" / "results"

@@ -1,4 +1,4 @@
-"""What is measured inside one process, on the subject's core: ``python -m benchmarks.inner append|verify …``.
+"""What is measured inside one process, on the subject's core: ``python -m benchmarks.inner append|verify|archive …``.
 
 Prints one JSON object: lists of [count, seconds, seconds of CPU] by name.
 """
@@ -15,6 +15,7 @@ import rfc8785
 import uvloop
 from pymongo import ReturnDocument
 
+from benchmarks.archiving import archived
 from benchmarks.events import facts
 from services.audit.canonical import FIELDS
 from services.audit.chain import ChainWriter
@@ -165,9 +166,24 @@ async def verification(uri: str, rounds: int, count: int) -> dict[str, list[Take
     return taken
 
 
+async def archive(uri: str, count: int) -> dict[str, list[Taken]]:
+    """Time the archiver over a log of its own; the third number is the peak memory in MiB."""
+    log = await Log.opened(uri, "archive")
+    for _ in range(0, count, _BATCH):  # one batch of facts in memory, as in the archiver
+        await log.append(_BATCH)
+    taken = await archived(log.mongo, count)
+    await log.mongo.close()
+    return {"archive": [taken]}
+
+
 async def _main(what: str, uri: str, *numbers: str) -> None:
     sizes = [int(number) for number in numbers]
-    taken = await (append(uri, *sizes) if what == "append" else verification(uri, *sizes))
+    if what == "append":
+        taken = await append(uri, *sizes)
+    elif what == "archive":
+        taken = await archive(uri, *sizes)
+    else:
+        taken = await verification(uri, *sizes)
     sys.stdout.buffer.write(orjson.dumps(taken))
 
 

@@ -13,7 +13,10 @@ from infrastructure.local.private_files import read_json_object, write_private_j
 
 T = TypeVar("T", str, dict[str, str])
 _KEY_BYTES = 32
-SUITE_SECRETS = ("stalwart-admin", "stalwart-api", "stalwart-webhook", "ocis", "s3-access", "s3-secret")
+SUITE_SECRETS = (
+    *("stalwart-admin", "stalwart-api", "stalwart-webhook", "ocis"),
+    *("s3-access", "s3-secret", "s3-encryption"),
+)
 
 
 @dataclass(frozen=True)

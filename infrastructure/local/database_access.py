@@ -12,6 +12,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+READ = ("find", "createIndex", "listIndexes")
 APPEND = ("find", "insert", "createIndex", "listIndexes")
 WRITE = (*APPEND, "update", "remove", "createCollection", "dropIndex", "collMod", "changeStream")
 
@@ -59,9 +60,14 @@ ROLES: tuple[Role, ...] = (
     Role(
         "audit_append",
         "audit",
-        dict.fromkeys(_AUDIT_LOG, APPEND) | dict.fromkeys((*_AUDIT_WORK, *_SHARED), WRITE),
+        dict.fromkeys(_AUDIT_LOG, APPEND) | {"archives": READ} | dict.fromkeys((*_AUDIT_WORK, *_SHARED), WRITE),
     ),
-    Role("audit_archive", "audit", {"entries": (*APPEND, "remove")}, inherits=("audit_append",)),
+    Role(
+        "audit_archive",
+        "audit",
+        {"entries": (*APPEND, "remove"), "archives": WRITE, "archive_state": WRITE},
+        inherits=("audit_append",),
+    ),
 )
 
 USERS: tuple[User, ...] = (

@@ -199,6 +199,10 @@ def grace_days(environment: Mapping[str, str]) -> str:
     return f"{int(text) / 86_400:.9f}"
 
 
+def _s3_environment(_place: Place, credentials: Credentials) -> dict[str, str]:
+    return {"WEED_S3_SSE_KEK": seeds.s3_key_of_keys(credentials)}
+
+
 def _audit(place: Place, credentials: Credentials) -> dict[str, str]:
     return {
         "AUDIT_SIGNING_KEY": credentials.audit["signing"],
@@ -208,6 +212,15 @@ def _audit(place: Place, credentials: Credentials) -> dict[str, str]:
         "AUDIT_STALWART_WEBHOOK_KEY": credentials.suite["stalwart-webhook"],
         "AUDIT_OCIS_AUDIT_FILE": str(place.state / "ocis" / "audit.log"),
         "AUDIT_CHECKPOINT_KEYS": json.dumps([{"seed": credentials.audit["checkpoint"]}]),
+        "AUDIT_COLD_ENDPOINT": place.url(seeds.S3_OFFSET),
+        "AUDIT_COLD_REGION": "local",
+        "AUDIT_COLD_BUCKET": seeds.ARCHIVE_BUCKET,
+        "AUDIT_COLD_ACCESS_KEY": credentials.suite["s3-access"],
+        "AUDIT_COLD_SECRET_KEY": credentials.suite["s3-secret"],
+        "AUDIT_COLD_SSE": "true",
+        "AUDIT_COLD_RETENTION_DAYS": "1",
+        "AUDIT_ARCHIVE_ENABLED": "true",
+        "AUDIT_ARCHIVER_MONGO_URI": mongo_uri(place, credentials, "audit_archiver", "audit"),
     }
 
 
@@ -281,7 +294,7 @@ PROCESSES: tuple[Process, ...] = (
         "s3",
         seeds.S3_OFFSET,
         _s3,
-        _nothing,
+        _s3_environment,
         ready_path="/healthz",
         required=False,
         extra_offsets=S3_PARTS,

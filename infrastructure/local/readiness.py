@@ -9,7 +9,7 @@ from infrastructure.local.credentials import Credentials
 from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import Place
 from infrastructure.local.processes import MONGOD_OFFSET, NATS_MONITOR_OFFSET, NATS_USERS, Process, nats_url
-from infrastructure.local.seeds import S3_OFFSET
+from infrastructure.local.seeds import ARCHIVE_BUCKET, S3_OFFSET, WITNESS_BUCKET
 from infrastructure.local.servers.nats import NatsUser, syncs_always
 from infrastructure.local.webhooks import prepare_stalwart
 
@@ -87,7 +87,7 @@ async def prepare_nats(place: Place, credentials: Credentials) -> None:
 
 
 async def prepare_s3(place: Place, credentials: Credentials) -> None:
-    """Stores an object with a real signature: the health page comes up before writes work."""
+    """Makes the buckets, and stores an object with a real signature: the health page comes up before writes work."""
     import aioboto3  # noqa: PLC0415 - a second of the supervisor's start
     from botocore.config import Config  # noqa: PLC0415
 
@@ -97,6 +97,10 @@ async def prepare_s3(place: Place, credentials: Credentials) -> None:
         with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
             await s3.create_bucket(Bucket="dezky-readiness")
         await s3.put_object(Bucket="dezky-readiness", Key="probe", Body=b"ready")
+        for bucket in (ARCHIVE_BUCKET, WITNESS_BUCKET):
+            with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
+                # Object Lock brings versioning with it; neither can be had for a bucket afterwards.
+                await s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
 
 
 PREPARE: Mapping[str, Prepare] = {

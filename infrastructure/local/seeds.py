@@ -1,5 +1,6 @@
 """Who is who in the demo data (`demo_data.json`), and the file that the stand-in for Authentik starts from."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ OCIS_OFFSET = 22
 S3_OFFSET = 33
 GATEWAY_OFFSET = 0
 OPERATOR = "platform operator"
+ARCHIVE_BUCKET = "dezky-audit"
+WITNESS_BUCKET = "dezky-audit-witness"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ def ocis_file(place: Place) -> Path:
 def s3_file(place: Place) -> Path:
     """The identities of the object store."""
     return place.secrets / "s3.json"
+
+
+def s3_key_of_keys(credentials: Credentials) -> str:
+    """What the object store encrypts the keys of its objects with: 32 bytes in hexadecimal."""
+    return hashlib.sha256(credentials.suite["s3-encryption"].encode()).hexdigest()
 
 
 def stalwart_key(credentials: Credentials) -> str:

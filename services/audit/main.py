@@ -10,9 +10,14 @@ from fastapi import FastAPI
 from services.audit.chain import ChainWriter
 from services.audit.checkpoints.routes import router as checkpoint_routes
 from services.audit.checkpoints.service import CheckpointService
-from services.audit.checkpoints.witness import Copier, ObjectStore
+from services.audit.checkpoints.witness import Copier
 from services.audit.checkpoints.worker import CheckpointWorker
 from services.audit.checkpoints.writer import CheckpointWriter, Commits, Extras
+from services.audit.cold.examples import OPERATIONS as ARCHIVE_OPERATIONS
+from services.audit.cold.repository import INDEXES as ARCHIVE_INDEXES
+from services.audit.cold.routes import router as archive_routes
+from services.audit.cold.service import ArchiveService
+from services.audit.cold.wiring import Cold
 from services.audit.consumers import ChainConsumer
 from services.audit.examples import OPERATIONS
 from services.audit.exports import Exports
@@ -20,7 +25,7 @@ from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
 from services.audit.ingest.parts import Ingest, wire_ingest
 from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
 from services.audit.ingest.routes import PUBLIC, sources, webhooks
-from services.audit.parts import Signed, noting, public_keys, signed_log, witness_store
+from services.audit.parts import Signed, Stores, noting, public_keys, signed_log, stores_of
 from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
 from services.audit.proofs.export import Exporter, Opener
 from services.audit.proofs.repository import INDEXES as PROOF_INDEXES
@@ -61,13 +66,21 @@ class Deps:
     exporter: Exporter
     ingest: Ingest
 
+    cold: Cold
 
-def wire(platform: Platform, settings: AuditSettings, witness: ObjectStore | None = None) -> Deps:
-    """Build the service's parts; connects to nothing. `witness` is the bucket of the witness, if there is one."""
-    signed = signed_log(platform.mongo, settings, witness, platform.clock)
+    @property
+    def archives(self) -> ArchiveService:
+        """What the routes of archives ask."""
+        return self.cold.service
+
+
+def wire(platform: Platform, settings: AuditSettings, stores: Stores) -> Deps:
+    """Build the service's parts; connects to nothing."""
+    signed = signed_log(platform.mongo, settings, stores, platform.clock)
+    cold = Cold.wired(platform, settings, signed.entries, stores.archives)
     lease = platform.lease(CHAIN_LEASE)
     writer = ChainWriter(platform.mongo.transactions, signed.entries, signed.vault, lease)
-    audit = AuditService(signed.entries, signed.vault)
+    audit = AuditService(signed.entries, signed.vault, cold.pages)
     stored = ProofRepository(platform.mongo.db)
     tree = Tree(stored)
     opener = Opener(signed.entries, signed.vault)
@@ -85,6 +98,7 @@ def wire(platform: Platform, settings: AuditSettings, witness: ObjectStore | Non
         proofs=ProofService(stored, tree),
         exporter=Exporter(signed.entries, stored, tree, opener, public_keys(settings), platform.clock),
         ingest=ingest,
+        cold=cold,
     )
 
 
@@ -118,14 +132,18 @@ def _verifications(platform: Platform, signed: Signed) -> tuple[VerificationServ
 def build(settings: AuditSettings) -> FastAPI:
     """The application with its workers, ready to be served."""
     platform = Platform.build("audit", settings)
-    deps = wire(platform, settings, witness_store(settings))
+    stores = stores_of(settings)
+    deps = wire(platform, settings, stores)
     return create_app(
         platform,
         deps,
-        [router, checkpoint_routes, verification_routes, proof_routes, sources, webhooks],
-        operations={**OPERATIONS, **PROOF_OPERATIONS, **INGEST_OPERATIONS},
-        indexes={**INDEXES, **VERIFICATION_INDEXES, **PROOF_INDEXES, **INGEST_INDEXES},
-        tasks=[deps.consumer.run, deps.checkpoint_worker.run, deps.verification_worker.run, *deps.ingest.tasks],
-        closing=deps.ingest.closing,
+        [router, checkpoint_routes, verification_routes, proof_routes, archive_routes, sources, webhooks],
+        operations={**OPERATIONS, **PROOF_OPERATIONS, **INGEST_OPERATIONS, **ARCHIVE_OPERATIONS},
+        indexes={**INDEXES, **VERIFICATION_INDEXES, **PROOF_INDEXES, **INGEST_INDEXES, **ARCHIVE_INDEXES},
+        tasks=[
+            *(deps.consumer.run, deps.checkpoint_worker.run, deps.verification_worker.run),
+            *(*deps.ingest.tasks, *deps.cold.tasks),
+        ],
+        closing=(*deps.ingest.closing, *deps.cold.closing, stores.close),
         public=(PUBLIC,),
     )

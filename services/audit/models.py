@@ -139,6 +139,7 @@ class Verdict:
     after: int = 0
     since_checkpoint: int | None = None
     witnessed_seq: int | None = None
+    archived_up_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Query:
 
     Attributes:
         since, until: canonical times; `since` included, `until` excluded.
-        below: only entries with a lower number.
+        below: only entries with a lower number. above: only entries with a higher one.
         action: an exact action, or a prefix form ending in `.*`.
         partner_or_none: for a partner that reads its customer's log: entries of no other partner.
         actor_tags: stored tags of the address asked for; an empty tuple matches nothing.
@@ -156,6 +157,7 @@ class Query:
     since: str | None = None
     until: str | None = None
     below: int | None = None
+    above: int | None = None
     action: str | None = None
     tenant: str | None = None
     partner: str | None = None

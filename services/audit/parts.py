@@ -8,7 +8,12 @@ from datetime import timedelta
 
 from services.audit.checkpoints.keys import CheckpointKeys, Ed25519Key, HmacKey, Tenure
 from services.audit.checkpoints.repository import CheckpointRepository
-from services.audit.checkpoints.witness import ObjectStore, Witness
+from services.audit.checkpoints.witness import Witness
+from services.audit.cold.batches import Batches
+from services.audit.cold.object_store import AbsentStore, ObjectStore
+from services.audit.cold.repository import ColdRepository
+from services.audit.cold.tiers import TieredLog
+from services.audit.cold.wiring import signer_of, store_of
 from services.audit.personal import Vault
 from services.audit.proofs.note import Signer, VerifierKey, signed_note
 from services.audit.repository import AuditRepository
@@ -20,6 +25,31 @@ from services.audit.verifier import Log
 from shared.clock import Clock
 from shared.mongo import Mongo
 from shared.settings import decode_key
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The buckets of the object store.
+
+    Attributes:
+        archives: refuses everything where no object store is configured.
+        witness: None there.
+    """
+
+    archives: ObjectStore | AbsentStore
+    witness: ObjectStore | None
+
+    async def close(self) -> None:
+        """Close the connections of both."""
+        await self.archives.close()
+        if self.witness is not None:
+            await self.witness.close()
+
+
+def stores_of(settings: AuditSettings) -> Stores:
+    """Both buckets, as far as they are configured; connects to nothing."""
+    witness = store_of(settings, settings.witness_bucket)
+    return Stores(store_of(settings, settings.cold_bucket), witness if isinstance(witness, ObjectStore) else None)
 
 
 @dataclass(frozen=True)
@@ -92,21 +122,17 @@ def public_keys(settings: AuditSettings) -> list[VerifierKey]:
     ]
 
 
-def signed_log(mongo: Mongo, settings: AuditSettings, store: ObjectStore | None, clock: Clock) -> Signed:
-    """Build the parts; connects to nothing. `store` is the witness's bucket, if one is configured."""
+def signed_log(mongo: Mongo, settings: AuditSettings, stores: Stores, clock: Clock) -> Signed:
+    """Build the parts; connects to nothing."""
     entries = AuditRepository(mongo.db)
+    archives = Batches(stores.archives, signer_of(settings))
     retention = timedelta(days=settings.witness_retention_days)
     return Signed(
         entries=entries,
-        log=entries,
+        log=TieredLog(entries, ColdRepository(mongo.db), archives),
         checkpoints=CheckpointRepository(mongo.db),
         keys=keys_of(settings),
         seals=Seals(secret(settings.signing_key)),
         vault=Vault(secret(settings.personal_key)),
-        witness=None if store is None else Witness(store, retention, clock),
+        witness=None if stores.witness is None else Witness(stores.witness, retention, clock),
     )
-
-
-def witness_store(_settings: AuditSettings) -> ObjectStore | None:
-    """The witness's bucket; None where no object store is configured."""
-    return None

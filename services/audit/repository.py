@@ -217,6 +217,8 @@ class AuditRepository:
         base, rest = _plan(query)
         if bounds := [number for number in (before, query.below) if number is not None]:
             base["_id"] = {"$lt": min(bounds)}
+        if query.above is not None:
+            base["_id"] = {**base.get("_id", {}), "$gt": query.above}
         # Named, because on a rare value the planner may prefer to walk the whole log backwards.
         index: _Keys = [*((name, 1) for name in base if name != "_id"), ("_id", -1)]
         if "at" in base and await self._are_many(base, index):
@@ -258,6 +260,10 @@ class AuditRepository:
         first = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", 1)])
         last = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", -1)])
         return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)
+
+    async def archived_up_to(self) -> int | None:
+        """None: this tier is all that it knows (`cold.tiers.TieredLog` knows both)."""
+        return None
 
     async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
         """The entries above one number up to another in ascending order, in batches; holds one batch at a time."""

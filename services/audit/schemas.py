@@ -194,7 +194,7 @@ class VerdictView(View):
             checkpoints=verdict.checkpoints,
             head_seq=verdict.head_seq,
             oldest_hot_seq=verdict.oldest_seq,
-            highest_archived_seq=None,
+            highest_archived_seq=verdict.archived_up_to,
             findings=findings,
             broken=None if verdict.broken is None else BreakView.of(verdict.broken),
         )

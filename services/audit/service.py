@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -35,11 +35,18 @@ class Place:
     limit: int = DEFAULT_LIMIT
 
 
+class Pages(Protocol):
+    """Pages of the log, newest first: `AuditRepository.page`, over one tier or both."""
+
+    async def page(self, query: Query, before: int | None, limit: int) -> tuple[list[Stored], int | None]: ...
+
+
 class AuditService:
     """Lists, scoped by the access table (FEATURES §0)."""
 
-    def __init__(self, repository: AuditRepository, vault: Vault) -> None:
+    def __init__(self, repository: AuditRepository, vault: Vault, pages: Pages | None = None) -> None:
         self._repository = repository
+        self._pages = pages or repository
         self._vault = vault
 
     async def list_across_tenants(self, query: Query, actor_email: str | None, place: Place) -> Page[dict[str, Any]]:
@@ -87,7 +94,7 @@ class AuditService:
 
     async def read(self, query: Query, before: int | None, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Entries of a query that has its scope, as readers see them, and where the next ones begin."""
-        entries, following = await self._repository.page(query, before, limit)
+        entries, following = await self._pages.page(query, before, limit)
         keys = await self._keys(entries)
         return [self._shown(entry, keys) for entry in entries], following
 

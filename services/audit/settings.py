@@ -84,6 +84,24 @@ class AuditSettings(ServiceSettings):
     ocis_poll_seconds: float = Field(1.0, gt=0, le=3_600, description="Seconds between two looks at that file.")
     ocis_silent_hours: float = Field(24.0, gt=0, description="Hours without a line that are suspicious.")
 
+    cold_endpoint: str = Field("", description="URL of the S3 store of old entries; empty: no cold storage.")
+    cold_region: str = Field("local", description="Region of that store.")
+    cold_bucket: str = Field("dezky-audit", description="Bucket of archives; with Object Lock, if it shall lock.")
+    cold_access_key: str = Field("", description="Access key of that store.")
+    cold_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of that store.")
+    cold_sse: bool = Field(False, description="Whether the store shall encrypt what it keeps (SSE, AES256).")
+    cold_retention_days: int = Field(
+        0, ge=0, le=36_500, description="Object Lock: how long nobody may remove an archive (COMPLIANCE); 0: no lock."
+    )
+    archiver_mongo_uri: SecretStr = Field(
+        SecretStr(""),
+        description="MongoDB URI of the archiver's own user, who may remove entries; empty: no archiving.",
+    )
+    # Events are kept on the bus for 30 days, and come again: until then their ids must be known here.
+    hot_retention_days: int = Field(90, ge=31, le=36_500, description="Days until an entry may go to cold storage.")
+    archive_enabled: bool = Field(False, description="Whether entries go to cold storage every day.")
+    archive_hour_utc: int = Field(3, ge=0, le=23, description="Hour (UTC) from which on they do.")
+
     @model_validator(mode="after")
     def _has_what_its_sources_need(self) -> Self:
         if self.authentik_url and not self.authentik_token.get_secret_value():

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from services.audit.parts import signed_log, witness_store
+from services.audit.parts import signed_log, stores_of
 from services.audit.schemas import VerdictView
 from services.audit.settings import AuditSettings
 from services.audit.verifications.places import Scope
@@ -55,18 +55,19 @@ def _number(text: str) -> int:
 
 
 async def _run(settings: AuditSettings, scope: Scope, *, witness_only: bool) -> int:
-    store = witness_store(settings)
-    if witness_only and store is None:
+    stores = stores_of(settings)
+    if witness_only and stores.witness is None:
         sys.stderr.write("--witness: no object store is configured\n")
         return UNKNOWN
     mongo = Mongo(settings.mongo_uri.get_secret_value(), settings.mongo_database, "dezky-audit-verify")
     try:
-        verifier = signed_log(mongo, settings, store, SystemClock()).verifier(trust_mongo=not witness_only)
+        verifier = signed_log(mongo, settings, stores, SystemClock()).verifier(trust_mongo=not witness_only)
         return await report(verifier, scope)
     except AWAY as error:
         sys.stderr.write(f"cannot verify: {error}\n")
         return UNKNOWN
     finally:
+        await stores.close()
         await mongo.close()
 
 

@@ -135,6 +135,9 @@ class MemoryLog:
         numbers = [int(number) for number in sorted(self.entries)]
         return (numbers[0], numbers[-1]) if numbers else (None, None)
 
+    async def archived_up_to(self) -> int | None:
+        return None
+
     async def walk(self, after: int, up_to: int) -> AsyncIterator[list[Stored]]:
         places = sorted(number for number in self.entries if after < number <= up_to)
         for start in range(0, len(places), self._batch):

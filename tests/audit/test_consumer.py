@@ -21,6 +21,7 @@ from infrastructure.local.servers.nats import NatsServer
 from services.audit.consumers import MOST_BYTES, ChainConsumer, batches
 from services.audit.main import wire
 from services.audit.models import Query
+from services.audit.parts import stores_of
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.settings import AuditSettings
@@ -67,7 +68,7 @@ class Running:
 
     def __init__(self, settings: AuditSettings) -> None:
         self._platform = Platform.build("audit", settings)
-        self.consumer: ChainConsumer = wire(self._platform, settings).consumer
+        self.consumer: ChainConsumer = wire(self._platform, settings, stores_of(settings)).consumer
 
     async def __aenter__(self) -> Running:
         self._platform.bus.start()

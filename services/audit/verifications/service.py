@@ -110,7 +110,8 @@ class Verifier:
             await self._anchors.remember(verification.anchor)
         gaps = gaps_of(await self._positions.sources())
         missing = [f"events {gap.first} to {gap.last} of {gap.source} have not arrived" for gap in gaps]
-        return dataclasses.replace(verdict, findings=(*verdict.findings, *missing))
+        findings = (*verdict.findings, *missing)
+        return dataclasses.replace(verdict, findings=findings, archived_up_to=await self._log.archived_up_to())
 
     async def head(self) -> Head:
         return await self._log.head() or Head()

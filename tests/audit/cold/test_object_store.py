@@ -1,0 +1,107 @@
+"""The object store's promises, against a server that lies, and against SeaweedFS."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from services.audit.cold.object_store import Access, ObjectStore, StoreUnavailable
+from tests.audit.cold.fake_s3 import FakeS3
+from tests.support.weed import WeedServer
+
+
+async def test_what_is_stored_is_never_overwritten(store: ObjectStore, s3: FakeS3) -> None:
+    assert await store.put_once("a/1", b"first")
+    assert not await store.put_once("a/1", b"second")
+    assert (await store.get("a/1"), await store.get("a/2")) == (b"first", None)
+    assert await store.put_once("a/3", b"")
+    assert await store.get("a/3") == b""
+    assert await store.keys("a/", after="a/1") == ["a/3"]
+
+
+@pytest.mark.parametrize("fault", ["500", "unstored", "timeout", "lost"])
+async def test_a_put_without_an_answer_is_settled_by_reading_back(store: ObjectStore, s3: FakeS3, fault: str) -> None:
+    s3.fail("put", 1, fault)
+    stored = fault in {"timeout", "lost"}
+    if fault == "500":
+        with pytest.raises(StoreUnavailable):
+            await store.put_once("a", b"body")
+    else:
+        assert await store.put_once("a", b"body")
+    assert ("a" in s3.objects) == stored
+    s3.objects["b"] = b"of somebody else"
+    s3.fail("put", 1, "lost")
+    assert not await store.put_once("b", b"ours")
+
+
+@pytest.mark.parametrize("fault", ["500", "timeout"])
+async def test_a_read_that_fails_is_no_absence(store: ObjectStore, s3: FakeS3, fault: str) -> None:
+    s3.objects["a"] = b"body"
+    s3.fail("get", 1, fault)
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    s3.fail("list", 1, fault)
+    with pytest.raises(StoreUnavailable):
+        await store.keys("a")
+
+
+@pytest.mark.parametrize(("call", "fault"), [("", ""), ("complete", "lost"), ("part", "500"), ("begin", "500")])
+async def test_a_large_file_goes_in_parts_and_comes_back(
+    store: ObjectStore, s3: FakeS3, tmp_path: Path, call: str, fault: str
+) -> None:
+    sent, back = tmp_path / "sent", tmp_path / "back"
+    body = os.urandom(200 * 1024)
+    sent.write_bytes(body)
+    if fault == "500":
+        s3.fail(call, 1, fault)
+        with pytest.raises(StoreUnavailable):
+            await store.put_file_once("large", sent)
+        assert (s3.objects, s3.uploads) == ({}, {})
+    elif fault:
+        s3.fail(call, 1, fault)
+    assert await store.put_file_once("large", sent)
+    assert s3.calls["part"] >= 4
+    other = tmp_path / "other"
+    other.write_bytes(body[:-1] + b"x")
+    assert not await store.put_file_once("large", other)
+    assert await store.get_to_file("large", back, 1 << 20) == hashlib.sha256(body).hexdigest()
+    assert back.read_bytes() == body
+    assert await store.get_to_file("none", back, 1 << 20) is None
+
+
+async def test_a_refused_connection_is_unavailable(store: ObjectStore, s3: FakeS3) -> None:
+    await s3.__aexit__()
+    with pytest.raises(StoreUnavailable):
+        await store.put_once("a", b"body")
+
+
+async def test_seaweedfs_keeps_what_it_was_given_and_lets_nobody_remove_it(weed: WeedServer, tmp_path: Path) -> None:
+    access = Access(weed.url, "local", weed.access_key, weed.secret_key, encrypted=True)
+    store = ObjectStore(access, await weed.bucket(), part_bytes=5 * 1024 * 1024)
+    until = datetime.now(UTC) + timedelta(days=1)
+    assert await store.put_once("small", b"first", retain_until=until)
+    assert not await store.put_once("small", b"second", retain_until=until)
+    large, back = tmp_path / "large", tmp_path / "back"
+    large.write_bytes(os.urandom(11 * 1024 * 1024))
+    assert await store.put_file_once("large", large, retain_until=until)
+    assert await store.get_to_file("large", back, 1 << 30) == hashlib.sha256(large.read_bytes()).hexdigest()
+    assert await store.get("small") == b"first"
+    assert await store.keys("", after="large") == ["small"]
+    async with weed.client() as s3:
+        for key in ("small", "large"):
+            head = await s3.head_object(Bucket=await weed.bucket(), Key=key)
+            assert (head["ServerSideEncryption"], head["ObjectLockMode"]) == ("AES256", "COMPLIANCE")
+            assert abs(head["ObjectLockRetainUntilDate"] - until) < timedelta(seconds=1)
+            with pytest.raises(ClientError, match="AccessDenied"):
+                await s3.delete_object(Bucket=await weed.bucket(), Key=key, VersionId=head["VersionId"])
+        wrong = base64.b64encode(bytes(32)).decode()
+        bucket = await weed.bucket()
+        with pytest.raises(ClientError):
+            await s3.put_object(Bucket=bucket, Key="wrong", Body=b"x", ChecksumSHA256=wrong)
+    await store.close()
