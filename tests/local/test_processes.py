@@ -57,10 +57,10 @@ def test_every_port_is_the_published_one(process: Process) -> None:
 
 SHARED_SECRETS = {
     "tenant": {"authentik api-token"},
-    "audit": {"authentik api-token"},
+    "audit": {"authentik api-token", "audit_archiver mongo"},
     "gateway": {"authentik dezky-operator", "authentik dezky-portal"},
 }
-"""What two processes must both know, because one shows it to the other."""
+"""What two processes must both know, because one shows it to the other; the archiver lives in the audit service."""
 
 
 @pytest.mark.parametrize("process", ROWS)

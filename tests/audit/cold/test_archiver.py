@@ -16,11 +16,11 @@ from services.audit.cold.models import ArchiveDamaged, ArchiveRefused, ArchiveRu
 from services.audit.cold.object_store import StoreUnavailable
 from services.audit.cold.service import ArchiveSchedule
 from services.audit.personal import Vault
-from services.audit.verifier import verify
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Database
 from tests.audit.cold.conftest import SIGNING_KEY, Crash, Rig, Steps
 from tests.audit.cold.fake_s3 import FAULTS
+from tests.audit.memory import verify
 
 Entries = list[dict[str, Any]]
 CALLS = [("put", n) for n in (1, 2, 3, 4)] + [("get", n) for n in range(1, 8)] + [("list", 1), ("list", 2)]

@@ -12,10 +12,11 @@ import httpx
 from services.audit.main import build
 from services.audit.settings import AuditSettings
 from shared.mongo import Database
-from shared.testing import Callers, operator, person
+from shared.testing import Callers, operator, person, seed_of
 from tests.audit.cold.conftest import SIGNING_KEY
 from tests.audit.cold.fake_s3 import FakeS3
 from tests.audit.events import PERSONAL_KEY
+from tests.audit.memory import checkpoint, signatures
 from tests.support.servers import LiveServer, TestDatabase
 from tests.support.waiting import eventually
 
@@ -45,7 +46,10 @@ async def serving(environment: Any, database: TestDatabase, **more: Any) -> Asyn
 async def test_operators_archive_list_and_restore(
     service_environment: Any, audit_database: TestDatabase, archiver_uri: str, s3: FakeS3, ten: Any, root_db: Database
 ) -> None:
-    await root_db["checkpoints"].insert_one({"_id": 1, "headSeq": 6, "at": "2020-01-01T00:00:00.000Z"})
+    hashes = [row["hash"] for row in await root_db["entries"].find({"_id": {"$lte": 6}}).sort("_id", 1).to_list()]
+    row = checkpoint(1, hashes, None) | {"at": "2020-01-01T00:00:00.000Z"}
+    row["signatures"] = signatures(row, SIGNING_KEY, seed_of("checkpoint"))
+    await root_db["checkpoints"].insert_one(row)
     cold = {"cold_endpoint": s3.url, "cold_access_key": "key", "cold_secret_key": "secret"}
     async with serving(service_environment, audit_database, archiver_mongo_uri=archiver_uri, **cold) as http:
         ran = (await http.post("/api/audit/archive/run")).json()

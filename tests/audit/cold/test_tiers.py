@@ -16,9 +16,9 @@ from services.audit.cold.object_store import AbsentStore, ColdStorageAbsent
 from services.audit.cold.tiers import TieredPages
 from services.audit.models import Query
 from services.audit.personal import Vault
-from services.audit.verifier import verify
 from shared.mongo import Database
 from tests.audit.cold.conftest import Rig
+from tests.audit.memory import verify
 
 Entries = list[dict[str, Any]]
 QUERIES = [

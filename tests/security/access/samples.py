@@ -119,8 +119,9 @@ PARAMS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/api/audit/proof/inclusion"): {"seq": 1},
     ("GET", "/api/audit/proof/consistency"): {"first": 1},
 }
-# What is refused as long as nobody has made a checkpoint of the log.
+# What is refused as long as nobody has made a checkpoint of the log, or the object store has not joined yet.
 _NEEDS_A_CHECKPOINT = {
+    ("POST", "/api/audit/archive/run"),
     ("GET", "/api/audit/proof/inclusion"),
     ("GET", "/api/audit/proof/consistency"),
     ("POST", "/api/audit/proof/rebuild"),
