@@ -48,10 +48,11 @@ def owner_of(entry: Mapping[str, Any], pointer: str) -> str:
     if entry["action"] == "audit.unparsed":
         return f"raw:{entry['id']}"
     if entry["resourceType"] == "user":
-        return f"person:{entry['resourceId'] or ''}"
+        return f"person:{entry['resourceId']}"
     if entry["actorType"] == "external":
         return ADDRESS
-    return f"resource:{entry['resourceType'] or ''}/{entry['resourceId'] or ''}"
+    # A null is written `None`.
+    return f"resource:{entry['resourceType']}/{entry['resourceId']}"
 
 
 class Boxes:
@@ -73,15 +74,15 @@ class Boxes:
         values: dict[str, Any] = {}
         keyless = False
         for owner, pointers in due.items():
-            key = self._data_key(_full_name(owner, boxes))
-            if key is None:
+            name = _full_name(owner, boxes)
+            if not self._has_key(name):
                 keyless = keyless or "/actorEmail" in pointers
                 continue
-            opened = self._opened(entry["id"], _full_name(owner, boxes), key, boxes)
-            if opened is None or not _matches(opened, pointers):
+            opened = self._opened(entry["id"], name, boxes[name])
+            if opened is None or not _matches(opened[1], pointers):
                 yield "sealed"
                 return
-            values |= {pointer: (key, opened[pointer]["value"]) for pointer in pointers}
+            values |= {pointer: (opened[0], opened[1][pointer]["value"]) for pointer in pointers}
         if not keyless and entry["actorEmailHmac"] != _tag_due(values):
             yield "actorEmailHmac"
 
@@ -90,28 +91,23 @@ class Boxes:
         names = {ADDRESS if name.startswith(ADDRESS) else name for name in boxed}
         if not names <= due or sum(name.startswith(ADDRESS) for name in boxed) > 1:
             return False
-        return all(owner != ADDRESS and self._data_key(owner) is None for owner in due - names)
+        return all(owner != ADDRESS and not self._has_key(owner) for owner in due - names)
 
-    def _data_key(self, owner: str) -> bytes | None:
-        wrapped = self._rows.get(owner, {}).get("wrapped")
-        if wrapped is None:
-            return None
-        try:
-            return self._wrapping.decrypt(wrapped[:12], wrapped[12:], owner.encode())
-        except InvalidTag:
-            return None
+    def _has_key(self, owner: str) -> bool:
+        return self._rows.get(owner, {}).get("wrapped") is not None
 
-    @staticmethod
-    def _opened(entry_id: str, owner: str, key: bytes, boxes: Mapping[str, bytes]) -> dict[str, Any] | None:
-        box = boxes[owner]
+    def _opened(self, entry_id: str, owner: str, box: bytes) -> tuple[bytes, dict[str, Any]] | None:
+        """The owner's data key and what is in the box; None if one of the two does not open."""
+        wrapped = self._rows[owner]["wrapped"]
         if box[:1] != b"\x01":
             return None
         try:
+            key = self._wrapping.decrypt(wrapped[:12], wrapped[12:], owner.encode())
             plain = AESGCM(key).decrypt(box[1:13], box[13:], canonical(["dezky-audit/box/v1", owner, entry_id]))
             opened = json.loads(plain)
         except (InvalidTag, ValueError):
             return None
-        return opened if isinstance(opened, dict) else None
+        return (key, opened) if isinstance(opened, dict) else None
 
 
 def _by_owner(sealed: Any) -> dict[str, bytes] | None:
@@ -151,4 +147,4 @@ def _tag_due(values: Mapping[str, Any]) -> str | None:
     if "/actorEmail" not in values:
         return None
     key, address = values["/actorEmail"]
-    return address_tag(key, address)
+    return address_tag(key, address) if isinstance(address, str) else "no string has this tag"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.audit.second_boxes import address_tag, commitment, commitments
+from services.audit.checkpoints.keys import CheckpointKeys
+from services.audit.verifications.sources import Checkpoints
+from services.audit.verifications.verification import Verification
+from tests.audit.events import PERSONAL_KEY
+from tests.audit.memory import SECRET, SEED, keys, witness_in
+from tests.audit.operators import LENGTH, OPERATORS, World
+from tests.audit.second_boxes import address_tag, commitment
 from tests.audit.second_canonical import canonical, content_hash
-from tests.audit.second_verifier import Break, Evidence, Key, Roots, forms, leaf, signed_bytes, verify
+from tests.audit.second_verifier import Break, Evidence, Key, forms, leaf, signed_bytes, verify
+from tests.audit.test_guarantee import VAULT, untouched
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
 
@@ -33,7 +39,7 @@ class Examples:
 
 
 EXAMPLES = Examples()
-KEYS = (Key("HMAC-SHA-256", b"\x08" * 32), Key("Ed25519", bytes.fromhex(EXAMPLES.public_key)))
+EXAMPLE_KEYS = (Key("HMAC-SHA-256", b"\x08" * 32), Key("Ed25519", bytes.fromhex(EXAMPLES.public_key)))
 
 
 def test_the_examples_of_commitments_and_of_an_address_tag_are_right() -> None:
@@ -51,7 +57,7 @@ def test_the_examples_of_entries_have_that_form_and_that_hash() -> None:
 def test_the_examples_of_keys_and_of_the_tree_are_right() -> None:
     private = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
     assert private.public_key().public_bytes_raw().hex() == EXAMPLES.public_key
-    assert [key.key_id for key in KEYS] == EXAMPLES.key_ids
+    assert [key.key_id for key in EXAMPLE_KEYS] == EXAMPLES.key_ids
     assert [leaf(digest).hex() for _, digest in EXAMPLES.entries] == EXAMPLES.leaves
 
 
@@ -76,4 +82,72 @@ def _the_log_of_the_examples() -> Evidence:
     witness = {n: lines[4].encode() for n, lines in enumerate(EXAMPLES.checkpoints, 1)}
     rows = [{("_id" if k == "number" else k): v for k, v in json.loads(copy).items()} for copy in witness.values()]
     head = {"_id": "chain", "seq": 2, "hash": EXAMPLES.entries[1][1]}
-    return Evidence(entries, head, rows, witness, KEYS)
+    return Evidence(entries, head, rows, witness, EXAMPLE_KEYS)
+
+
+# agreement with the product's verifier
+
+# An early break is cheap to find. At every entry of the log: `make torture`.
+POSITIONS = (1, 100)
+SERVICE_KEYS = (
+    Key("HMAC-SHA-256", SECRET),
+    Key("Ed25519", Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()),
+)
+Place = tuple[str, int | None, int | None] | None
+
+
+def evidence_of(world: World, keys: Sequence[Key] = SERVICE_KEYS) -> Evidence:
+    """What the second verifier is given of a world."""
+    head = world.log.chain_head
+    return Evidence(
+        entries=[world.log.entries[number] for number in sorted(world.log.entries)],
+        head=None if head is None else {"_id": "chain", "seq": head.seq, "hash": head.hash},
+        checkpoints=[world.stored.rows_by_id[number] for number in sorted(world.stored.rows_by_id)],
+        witness={int(key[12:24]): body for key, body in world.bucket.objects.items()},
+        keys=keys,
+        person_keys=list(world.log.keys.values()),
+        personal=PERSONAL_KEY,
+    )
+
+
+async def both(world: World, service: CheckpointKeys | None = None, second: Sequence[Key] = SERVICE_KEYS) -> Place:
+    """What both verifiers say: the kind, the place and the checkpoint. They must say the same."""
+    verification = Verification(
+        world.log, Checkpoints(service or keys(), world.stored, witness_in(world.bucket)), VAULT
+    )
+    first, other = (await verification.run()).broken, verify(evidence_of(world, second))
+    place = None if first is None else (first.kind, first.seq, first.checkpoint)
+    assert place == _place(other), f"the product says {first}, the document {other!r}"
+    return place
+
+
+def _place(found: Break | None) -> Place:
+    if found is None:
+        return None
+    return found.kind, found.seq if found.head_seq is None else found.head_seq, found.checkpoint
+
+
+async def attack(name: str, positions: Sequence[int]) -> int:
+    """How often an operator changed something; each time both must name the same break."""
+    done = 0
+    for position in positions:
+        world = untouched().copy()
+        if OPERATORS[name](world, position) is not None:
+            assert await both(world) is not None
+            done += 1
+    return done
+
+
+async def test_both_find_the_untouched_log_whole() -> None:
+    assert await both(untouched()) is None
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+async def test_both_name_the_same_break(name: str) -> None:
+    assert await attack(name, POSITIONS)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", OPERATORS)
+async def test_both_name_the_same_break_wherever_it_is(name: str) -> None:
+    assert await attack(name, range(1, LENGTH + 1, 37)) > 5
