@@ -159,7 +159,7 @@ class _Walk:
         """Step B, and N. A double is no number of a checkpoint, even if it is whole."""
         ids = [row["_id"] for row in self._given.checkpoints]
         if any(not _from_one(i) for i in ids) or (ids and not is_integer(max(ids))):
-            raise Break("checkpoint-signature-mismatch", head_seq=0)
+            raise Break("checkpoint-signature-mismatch", head_seq=0, checkpoint=0)
         return max([0, *map(int, ids), *self._given.witness])
 
     def _tail(self, head: Mapping[str, Any] | None) -> None:
@@ -181,7 +181,7 @@ class _Walk:
         rows = [row for row in self._given.checkpoints if int(row["_id"]) == number]
         written = [_with_number(row) for row in rows]
         if copy is not None:
-            checkpoint = _parsed(copy)
+            checkpoint = _parsed(number, copy)
         else:
             checkpoint = next((w for w in written if w["number"] != number), written[0] if written else None)
 
@@ -297,13 +297,14 @@ def _body(checkpoint: dict[str, Any]) -> bytes | None:
         return None
 
 
-def _parsed(body: bytes) -> dict[str, Any] | None:
-    """The copy, if it is the RFC 8785 form of an object."""
+def _parsed(number: int, body: bytes) -> dict[str, Any] | None:
+    """The copy, if it is the RFC 8785 form of an object with that number."""
     try:
         parsed = json.loads(body.decode())
-        return parsed if isinstance(parsed, dict) and canonical(parsed) == body else None
+        fits = isinstance(parsed, dict) and parsed.get("number") == number and canonical(parsed) == body
     except (ValueError, RecursionError, NoCanonicalForm):
         return None
+    return parsed if fits else None
 
 
 def _with_number(row: Mapping[str, Any]) -> dict[str, Any]:
