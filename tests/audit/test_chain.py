@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
+from bson import Decimal128
 from pymongo.errors import OperationFailure
 
 from services.audit.chain import Appended, ChainWriter
@@ -44,6 +45,28 @@ async def test_a_verified_chain_holds(chain: Chain, repository: AuditRepository,
     await chain(encode(tenant_event(1), suspended(2), refused(1, id="0198c0de-0000-7000-8000-0000000000ff")))
     verdict = await verify(repository, vault)
     assert (verdict.broken, verdict.verified, verdict.head_seq, verdict.findings) == (None, 3, 3, ())
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (-0.5, ("seq-gap", 1)),
+        (float("nan"), ("seq-gap", 1)),
+        (1.5, ("seq-gap", 2)),
+        (2.5, ("truncated-tail", 2)),
+        (Decimal128("2.5"), ("truncated-tail", 2)),
+        (float("inf"), ("truncated-tail", 2)),
+    ],
+    ids=str,
+)
+async def test_an_entry_that_lies_at_no_whole_number_is_named(
+    place: object, expected: tuple[str, int], chain: Chain, repository: AuditRepository, vault: Vault, root_db: Database
+) -> None:
+    await chain(encode(tenant_event(1), tenant_event(2)))
+    await root_db["entries"].insert_one({"_id": place, "id": "invented", "seq": 3})
+    broken = (await verify(repository, vault)).broken
+    assert broken is not None
+    assert (broken.kind, broken.seq) == expected
 
 
 async def test_a_writer_that_lost_the_lease_writes_nothing(

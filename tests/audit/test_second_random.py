@@ -17,7 +17,7 @@ from tests.audit.memory import MemoryCheckpoints, MemoryLog, Row, bucket_of, che
 from tests.audit.operators import OPERATORS, World
 from tests.audit.second_canonical import CANONICAL
 from tests.audit.second_verifier import Key
-from tests.audit.test_second_verifier import VAULT, both
+from tests.audit.two_verifiers import VAULT, both
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 ROTATED = CheckpointKeys(

@@ -13,30 +13,24 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.chain import link
-from services.audit.checkpoints.keys import CheckpointKeys
 from services.audit.facts import interpret
 from services.audit.models import Head
-from services.audit.personal import KeyRing, Vault, commit_fact
-from services.audit.verifications.sources import Checkpoints
-from services.audit.verifications.verification import Verification
+from services.audit.personal import KeyRing, commit_fact
 from shared.testing import ManualClock
-from tests.audit.events import PERSONAL_KEY, encode, refused, registered, suspended, tenant_event, type_of
+from tests.audit.events import encode, refused, registered, suspended, tenant_event, type_of
 from tests.audit.memory import (
-    SECRET,
-    SEED,
     MemoryBucket,
     MemoryCheckpoints,
     MemoryLog,
     Row,
     bucket_of,
     checkpoint,
-    keys,
-    witness_in,
 )
 from tests.audit.operators import OPERATORS, World
 from tests.audit.second_boxes import address_tag, commitment
 from tests.audit.second_canonical import canonical, content_hash
-from tests.audit.second_verifier import Break, Evidence, Key, forms, leaf, signed_bytes, verify
+from tests.audit.second_verifier import Evidence, Key, forms, leaf, signed_bytes, verify
+from tests.audit.two_verifiers import VAULT, Place, both
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
 
@@ -107,43 +101,6 @@ def _the_log_of_the_examples() -> Evidence:
 LENGTH, EVERY = 30, 5
 # One in the middle, and the last, at which a checkpoint ends. Every one: `make torture`.
 POSITIONS = (14, 30)
-VAULT = Vault(PERSONAL_KEY)
-SERVICE_KEYS = (
-    Key("HMAC-SHA-256", SECRET),
-    Key("Ed25519", Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()),
-)
-Place = tuple[str, int | None, int | None] | None
-
-
-def evidence_of(world: World, keys: Sequence[Key] = SERVICE_KEYS) -> Evidence:
-    """What the second verifier is given of a world."""
-    head = world.log.chain_head
-    return Evidence(
-        entries=[world.log.entries[number] for number in sorted(world.log.entries)],
-        head=None if head is None else {"_id": "chain", "seq": head.seq, "hash": head.hash},
-        checkpoints=[world.stored.rows_by_id[number] for number in sorted(world.stored.rows_by_id)],
-        witness={int(key[12:24]): body for key, body in world.bucket.objects.items()},
-        keys=keys,
-        person_keys=list(world.log.keys.values()),
-        personal=PERSONAL_KEY,
-    )
-
-
-async def both(world: World, service: CheckpointKeys | None = None, second: Sequence[Key] = SERVICE_KEYS) -> Place:
-    """What both verifiers say: the kind, the place and the checkpoint. They must say the same."""
-    verification = Verification(
-        world.log, Checkpoints(service or keys(), world.stored, witness_in(world.bucket)), VAULT
-    )
-    first, other = (await verification.run()).broken, verify(evidence_of(world, second))
-    place = None if first is None else (first.kind, first.seq, first.checkpoint)
-    assert place == _place(other), f"the product says {first}, the document {other!r}"
-    return place
-
-
-def _place(found: Break | None) -> Place:
-    if found is None:
-        return None
-    return found.kind, found.seq if found.head_seq is None else found.head_seq, found.checkpoint
 
 
 @cache
