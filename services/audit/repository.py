@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
+from bson import Decimal128
 from pymongo import UpdateOne
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import BulkWriteError, ExecutionTimeout
 
+from services.audit.canonical import MAX_INTEGER
 from services.audit.erasing import Erasure
 from services.audit.models import Head, Query, Stored, TenantPlace
 from services.audit.verifier import ChainBrokenError
@@ -259,7 +262,9 @@ class AuditRepository:
             raise ChainBrokenError("seq-gap", 1, 1, odd["_id"])
         first = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", 1)])
         last = await self._entries.find_one(numbered, {"_id": 1}, sort=[("_id", -1)])
-        return (int(first["_id"]) if first else None), (int(last["_id"]) if last else None)
+        # Outwards: an entry that lies between two numbers at an end must not pass for the one inside.
+        lowest = _whole(first["_id"], ROUND_FLOOR) if first else None
+        return lowest, _whole(last["_id"], ROUND_CEILING) if last else None
 
     async def archived_up_to(self) -> int | None:
         """None: this tier is all that it knows (`cold.tiers.TieredLog` knows both)."""
@@ -321,3 +326,13 @@ def _looked_at(query: Query) -> Document:
         names = ("action", "resourceName", "tenantSlug")
         rest["$and"] = [{"$or": [{name: pattern} for name in names]}]
     return rest
+
+
+def _whole(number: Any, rounding: str) -> int:
+    """The nearest integer in that direction, for any number of BSON; NaN, which sorts before all others, is 0."""
+    exact = number.to_decimal() if isinstance(number, Decimal128) else Decimal(number)
+    if exact.is_nan():
+        return 0
+    if exact.is_infinite():
+        return MAX_INTEGER if exact > 0 else -MAX_INTEGER
+    return int(exact.to_integral_value(rounding))

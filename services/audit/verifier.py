@@ -89,7 +89,8 @@ class ChainLinks:
     def _check_place(self, entry: Stored) -> None:
         place = self.at.seq + 1
         for name in ("_id", "seq"):
-            if type(entry.get(name)) is bool or entry.get(name) != place:
+            # A double that equals the number is not it: readers of other languages would see `3.0`.
+            if not _is_integer(entry.get(name)) or entry[name] != place:
                 raise ChainBrokenError("seq-gap", place, place, entry.get(name), None if name == "_id" else name)
 
     def _check_content(self, entry: Stored) -> None:
@@ -200,13 +201,27 @@ def _check_types(entry: Stored) -> None:
     fits |= {name: entry[name] is None or type(entry[name]) is str for name in _TEXTS_OR_NULL}
     fits |= {name: entry[name] is None or _is_commitment(entry[name]) for name in ("actorEmail", "actorIp")}
     name = entry["resourceName"]
-    fits["v"] = entry["v"] == FORMAT_VERSION
+    fits["v"] = _is_integer(entry["v"]) and entry["v"] == FORMAT_VERSION
     fits["resourceName"] = name is None or type(name) is str or _is_commitment(name)
-    fits["metadata"] = type(entry["metadata"]) is dict
+    fits["metadata"] = type(entry["metadata"]) is dict and _names_fit(entry["metadata"])
     fits["at"] = fits["at"] and _MOMENT.fullmatch(entry["at"]) is not None
     for field, good in fits.items():
         if not good:
             raise _derived(entry, field, "a value of the type that the format names", type(entry[field]).__name__)
+
+
+def _is_integer(value: object) -> bool:
+    """BSON's Int64 is one, a boolean and a double are none."""
+    return isinstance(value, int) and type(value) is not bool
+
+
+def _names_fit(value: object) -> bool:
+    """Whether no member name below is reserved: `$commit` belongs to a commitment and to nothing else."""
+    if isinstance(value, dict):
+        if any(name.startswith("$") or "\0" in name for name in value) and not _is_commitment(value):
+            return False
+        return all(_names_fit(item) for item in value.values() if isinstance(item, dict | list))
+    return not isinstance(value, list) or all(_names_fit(item) for item in value)
 
 
 def _is_commitment(value: object) -> bool:
@@ -227,13 +242,20 @@ def _derived(entry: Stored, field: str, expected: object, actual: object) -> Cha
 
 
 def _boxes(entry: Stored) -> dict[str, bytes]:
-    try:
-        boxes = {str(item["owner"]): bytes(item["box"]) for item in entry["sealed"]}
-    except (TypeError, KeyError, ValueError) as error:
-        raise _derived(entry, "sealed", "a list of {owner, box}", entry["sealed"]) from error
-    if len(boxes) != len(entry["sealed"]):
-        raise _derived(entry, "sealed", "one box for each owner", "several")
+    sealed = entry["sealed"]
+    if type(sealed) is not list or not all(_is_box(item) for item in sealed):
+        raise _derived(entry, "sealed", "a list of {owner, box}", sealed)
+    boxes = {item["owner"]: bytes(item["box"]) for item in sealed}
+    # One order: boxes that change places would be a place to write in.
+    if [item["owner"] for item in sealed] != sorted(boxes):
+        raise _derived(entry, "sealed", "one box for each owner, sorted", [item["owner"] for item in sealed])
     return boxes
+
+
+def _is_box(item: object) -> bool:
+    if type(item) is not dict or item.keys() != {"owner", "box"}:
+        return False
+    return type(item["owner"]) is str and isinstance(item["box"], bytes)
 
 
 def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -132,8 +133,7 @@ class MemoryLog:
         return self.chain_head
 
     async def ends(self) -> tuple[int | None, int | None]:
-        numbers = [int(number) for number in sorted(self.entries)]
-        return (numbers[0], numbers[-1]) if numbers else (None, None)
+        return (math.floor(min(self.entries)), math.ceil(max(self.entries))) if self.entries else (None, None)
 
     async def archived_up_to(self) -> int | None:
         return None

@@ -1,7 +1,7 @@
 """What an attacker who may write all of MongoDB can do to a signed log, each at a position; and what must be found.
 
-The log has LENGTH entries and a checkpoint after every EVERY, all of them witnessed. An operator changes the world and
-says which kind of break must be named, at which entry; None where it changes nothing at this position.
+A world has `length` entries and a checkpoint after each `every`, all of them witnessed. An operator changes the world
+and says which kind of break must be named, at which entry; None where it changes nothing at this position.
 """
 
 from __future__ import annotations
@@ -78,14 +78,16 @@ class World:
     log: MemoryLog
     stored: MemoryCheckpoints
     bucket: MemoryBucket
+    length: int = LENGTH
+    every: int = EVERY
 
     def copy(self) -> World:
-        return World(self.log.copy(), self.stored.copy(), self.bucket)
+        return replace(self, log=self.log.copy(), stored=self.stored.copy())
 
     # what an attacker does
 
     def cut(self, position: int) -> None:
-        for number in range(position, LENGTH + 1):
+        for number in range(position, self.length + 1):
             del self.log.entries[number]
 
     def set_head(self, seq: int) -> None:
@@ -102,33 +104,33 @@ class World:
     def edit_and_rehash(self, position: int) -> None:
         self.log.entries[position] = self.log.entries[position] | {"source": "billing"}
         self.rehash(position)
-        self.set_head(LENGTH)
+        self.set_head(self.length)
 
     def sign_again(self, position: int, **with_: Any) -> None:
         """Make the checkpoints from that of `position` on fit the entries as they are now."""
         hashes = [self.log.entries[number]["hash"] for number in sorted(self.log.entries)]
-        for number in range(covering(position), LENGTH // EVERY + 1):
+        for number in range(self.covering(position), self.length // self.every + 1):
             before = self.stored.rows_by_id.get(number - 1)
-            made = checkpoint(number, hashes[: number * EVERY], before, *with_.get("seeds", ()), secret=with_["secret"])
+            made = checkpoint(
+                number, hashes[: number * self.every], before, *with_.get("seeds", ()), secret=with_["secret"]
+            )
             if with_.get("old_signatures"):
                 made["signatures"] = self.stored.rows_by_id[number]["signatures"]
             self.stored.rows_by_id[number] = made
 
     def drop_checkpoints(self, first: int) -> None:
-        for number in range(first, LENGTH // EVERY + 1):
+        for number in range(first, self.length // self.every + 1):
             del self.stored.rows_by_id[number]
 
     def change_checkpoint(self, number: int, **members: Any) -> None:
         self.stored.rows_by_id[number] = self.stored.rows_by_id[number] | members
 
+    def covering(self, position: int) -> int:
+        """The number of the checkpoint that signs an entry first."""
+        return -(-position // self.every)
 
-def covering(position: int) -> int:
-    """The number of the checkpoint that signs an entry first."""
-    return -(-position // EVERY)
-
-
-def end_of(position: int) -> int:
-    return covering(position) * EVERY
+    def end_of(self, position: int) -> int:
+        return self.covering(position) * self.every
 
 
 Operator = Callable[[World, int], Found | None]
@@ -161,7 +163,7 @@ OPERATORS |= {f"edit_{name}": _edit(name) for name in (*FIELDS, "hash", "actions
 @operator
 def edit_with_its_own_hash(world: World, position: int) -> Found:
     world.log.entries[position] = rehashed(world.log.entries[position] | {"source": "billing"})
-    return (SIGNATURE, position) if position % EVERY == 0 else (LINK, position + 1)
+    return (SIGNATURE, position) if position % world.every == 0 else (LINK, position + 1)
 
 
 @operator
@@ -201,19 +203,19 @@ def insert_before_the_first(world: World, position: int) -> Found:
 
 @operator
 def insert_beyond_the_head(world: World, position: int) -> Found:
-    world.log.entries[LENGTH + position] = world.log.entries[position] | {"_id": LENGTH + position}
-    return TAIL, LENGTH
+    world.log.entries[world.length + position] = world.log.entries[position] | {"_id": world.length + position}
+    return TAIL, world.length
 
 
 @operator
 def delete(world: World, position: int) -> Found:
     del world.log.entries[position]
-    return (TAIL, LENGTH) if position == LENGTH else (GAP, position)
+    return (TAIL, world.length) if position == world.length else (GAP, position)
 
 
 @operator
 def duplicate_over_the_next(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     world.log.entries[position + 1] = world.log.entries[position] | {"_id": position + 1}
     return GAP, position + 1
@@ -221,7 +223,7 @@ def duplicate_over_the_next(world: World, position: int) -> Found | None:
 
 @operator
 def duplicate_over_the_next_with_its_number(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     world.log.entries[position + 1] = world.log.entries[position] | {"_id": position + 1, "seq": position + 1}
     return LINK, position + 1
@@ -235,7 +237,7 @@ def _swapped(world: World, position: int, **more: Any) -> None:
 
 @operator
 def swap(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     _swapped(world, position)
     return GAP, position
@@ -243,7 +245,7 @@ def swap(world: World, position: int) -> Found | None:
 
 @operator
 def swap_with_numbers(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     _swapped(world, position, seq=True)
     return LINK, position
@@ -251,49 +253,49 @@ def swap_with_numbers(world: World, position: int) -> Found | None:
 
 @operator
 def swap_and_rehash_everything(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     _swapped(world, position, seq=True)
     world.rehash(position)
-    world.set_head(LENGTH)
-    return SIGNATURE, end_of(position)
+    world.set_head(world.length)
+    return SIGNATURE, world.end_of(position)
 
 
 def _shift_down(world: World, position: int) -> None:
-    for number in range(position, LENGTH):
+    for number in range(position, world.length):
         world.log.entries[number] = world.log.entries[number + 1] | {"_id": number, "seq": number}
-    del world.log.entries[LENGTH]
+    del world.log.entries[world.length]
 
 
 @operator
 def delete_and_renumber(world: World, position: int) -> Found:
     _shift_down(world, position)
-    return (TAIL, LENGTH) if position == LENGTH else (LINK, position)
+    return (TAIL, world.length) if position == world.length else (LINK, position)
 
 
 @operator
 def delete_and_rehash_everything(world: World, position: int) -> Found:
     _shift_down(world, position)
     world.rehash(position)
-    world.set_head(LENGTH - 1)
-    return (SIGNATURE, end_of(position)) if end_of(position) < LENGTH else (TAIL, LENGTH - 1)
+    world.set_head(world.length - 1)
+    return (SIGNATURE, world.end_of(position)) if world.end_of(position) < world.length else (TAIL, world.length - 1)
 
 
 @operator
 def delete_and_rehash_everything_without_checkpoints(world: World, position: int) -> Found:
-    world.drop_checkpoints(covering(position))
+    world.drop_checkpoints(world.covering(position))
     return delete_and_rehash_everything(world, position)
 
 
 @operator
 def insert_and_rehash_everything(world: World, position: int) -> Found:
-    for number in range(LENGTH, position - 1, -1):
+    for number in range(world.length, position - 1, -1):
         world.log.entries[number + 1] = world.log.entries[number] | {"_id": number + 1, "seq": number + 1}
     world.log.entries[position] = world.log.entries[position] | {"id": "forged", "sealed": [], "actorEmail": None}
     world.log.entries[position] |= {"actorIp": None, "actorEmailHmac": None, "metadata": {}, "resourceName": None}
     world.rehash(position)
-    world.set_head(LENGTH + 1)
-    return SIGNATURE, end_of(position)
+    world.set_head(world.length + 1)
+    return SIGNATURE, world.end_of(position)
 
 
 # the tail and the head
@@ -302,7 +304,7 @@ def insert_and_rehash_everything(world: World, position: int) -> Found:
 @operator
 def cut_the_tail(world: World, position: int) -> Found:
     world.cut(position)
-    return TAIL, LENGTH
+    return TAIL, world.length
 
 
 @operator
@@ -314,7 +316,7 @@ def cut_the_tail_and_set_the_head_back(world: World, position: int) -> Found:
 
 @operator
 def cut_the_tail_with_head_and_checkpoints(world: World, position: int) -> Found:
-    world.drop_checkpoints(covering(position))
+    world.drop_checkpoints(world.covering(position))
     return cut_the_tail_and_set_the_head_back(world, position)
 
 
@@ -327,7 +329,7 @@ def cut_the_tail_and_remove_the_head(world: World, position: int) -> Found:
 
 @operator
 def set_the_head_back(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
     world.set_head(position)
     return TAIL, position
@@ -335,16 +337,16 @@ def set_the_head_back(world: World, position: int) -> Found | None:
 
 @operator
 def set_the_head_forth(world: World, position: int) -> Found:
-    world.log.chain_head = Head(LENGTH + position, world.log.entries[LENGTH]["hash"])
-    return TAIL, LENGTH + position
+    world.log.chain_head = Head(world.length + position, world.log.entries[world.length]["hash"])
+    return TAIL, world.length + position
 
 
 @operator
 def point_the_head_at_another_hash(world: World, position: int) -> Found | None:
-    if position == LENGTH:
+    if position == world.length:
         return None
-    world.log.chain_head = Head(LENGTH, world.log.entries[position]["hash"])
-    return TAIL, LENGTH
+    world.log.chain_head = Head(world.length, world.log.entries[position]["hash"])
+    return TAIL, world.length
 
 
 # everything after a point
@@ -355,46 +357,46 @@ def edit_and_rehash_without_the_head(world: World, position: int) -> Found:
     head = world.log.chain_head
     world.edit_and_rehash(position)
     world.log.chain_head = head
-    return SIGNATURE, end_of(position)
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def edit_and_rehash_everything(world: World, position: int) -> Found:
     world.edit_and_rehash(position)
-    return SIGNATURE, end_of(position)
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def edit_rehash_and_sign_with_another_key(world: World, position: int) -> Found:
     world.edit_and_rehash(position)
     world.sign_again(position, secret=OTHER_SECRET, seeds=(OTHER_SEED,))
-    return differing(position)
+    return differing(world, position)
 
 
 @operator
 def edit_rehash_and_keep_the_signatures(world: World, position: int) -> Found:
     world.edit_and_rehash(position)
     world.sign_again(position, secret=OTHER_SECRET, old_signatures=True)
-    return differing(position)
+    return differing(world, position)
 
 
-def differing(position: int) -> Found:
+def differing(world: World, position: int) -> Found:
     """The checkpoint is another one than the witness's: found before its entries are looked at."""
-    return SIGNATURE, end_of(position)
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def edit_rehash_and_drop_the_checkpoints(world: World, position: int) -> Found:
     world.edit_and_rehash(position)
-    world.drop_checkpoints(covering(position))
-    return SIGNATURE, end_of(position)
+    world.drop_checkpoints(world.covering(position))
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def edit_rehash_and_drop_all_checkpoints(world: World, position: int) -> Found:
     world.edit_and_rehash(position)
     world.drop_checkpoints(1)
-    return SIGNATURE, EVERY
+    return SIGNATURE, world.every
 
 
 # checkpoints
@@ -402,9 +404,9 @@ def edit_rehash_and_drop_all_checkpoints(world: World, position: int) -> Found:
 
 def _edit_checkpoint(name: str) -> Operator:
     def act(world: World, position: int) -> Found:
-        number = covering(position)
+        number = world.covering(position)
         world.change_checkpoint(number, **{name: ALTERED_CHECKPOINT[name]})
-        return SIGNATURE, end_of(position)
+        return SIGNATURE, world.end_of(position)
 
     return act
 
@@ -414,72 +416,72 @@ OPERATORS |= {f"edit_checkpoint_{name}": _edit_checkpoint(name) for name in ALTE
 
 @operator
 def remove_a_checkpoint(world: World, position: int) -> Found:
-    del world.stored.rows_by_id[covering(position)]
-    return SIGNATURE, end_of(position)
+    del world.stored.rows_by_id[world.covering(position)]
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def remove_checkpoints_to_the_newest(world: World, position: int) -> Found:
-    world.drop_checkpoints(covering(position))
-    return SIGNATURE, end_of(position)
+    world.drop_checkpoints(world.covering(position))
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def replay_a_checkpoint(world: World, position: int) -> Found:
-    number = covering(position)
-    other = number % (LENGTH // EVERY) + 1
+    number = world.covering(position)
+    other = number % (world.length // world.every) + 1
     world.stored.rows_by_id[number] = world.stored.rows_by_id[other] | {"_id": number}
-    return SIGNATURE, end_of(position)
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def replay_a_checkpoint_at_the_end(world: World, position: int) -> Found:
-    number = LENGTH // EVERY + 1
-    world.stored.rows_by_id[number] = world.stored.rows_by_id[covering(position)] | {"_id": number}
-    return SIGNATURE, end_of(position)
+    number = world.length // world.every + 1
+    world.stored.rows_by_id[number] = world.stored.rows_by_id[world.covering(position)] | {"_id": number}
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def sign_a_checkpoint_with_another_key(world: World, position: int) -> Found:
-    row = world.stored.rows_by_id[covering(position)]
-    world.change_checkpoint(covering(position), signatures=signatures(row, OTHER_SECRET, OTHER_SEED))
-    return SIGNATURE, end_of(position)
+    row = world.stored.rows_by_id[world.covering(position)]
+    world.change_checkpoint(world.covering(position), signatures=signatures(row, OTHER_SECRET, OTHER_SEED))
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def take_a_signature_away(world: World, position: int) -> Found:
-    row = world.stored.rows_by_id[covering(position)]
-    world.change_checkpoint(covering(position), signatures=row["signatures"][:1])
-    return SIGNATURE, end_of(position)
+    row = world.stored.rows_by_id[world.covering(position)]
+    world.change_checkpoint(world.covering(position), signatures=row["signatures"][:1])
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def add_a_signature_twice(world: World, position: int) -> Found:
-    row = world.stored.rows_by_id[covering(position)]
-    world.change_checkpoint(covering(position), signatures=[*row["signatures"], row["signatures"][0]])
-    return SIGNATURE, end_of(position)
+    row = world.stored.rows_by_id[world.covering(position)]
+    world.change_checkpoint(world.covering(position), signatures=[*row["signatures"], row["signatures"][0]])
+    return SIGNATURE, world.end_of(position)
 
 
 @operator
 def swap_checkpoints(world: World, position: int) -> Found:
-    number = covering(position)
-    other = number % (LENGTH // EVERY) + 1
+    number = world.covering(position)
+    other = number % (world.length // world.every) + 1
     rows = world.stored.rows_by_id
     first, second = rows[number] | {"_id": other}, rows[other] | {"_id": number}
     rows[number], rows[other] = second, first
-    return SIGNATURE, min(number, other) * EVERY
+    return SIGNATURE, min(number, other) * world.every
 
 
 @operator
 def add_a_checkpoint_between(world: World, position: int) -> Found:
-    number = covering(position)
+    number = world.covering(position)
     world.stored.rows_by_id[number + 0.5] = world.stored.rows_by_id[number] | {"_id": number + 0.5}
-    return SIGNATURE, 0 if number == LENGTH // EVERY else end_of(position)
+    return SIGNATURE, 0 if number == world.length // world.every else world.end_of(position)
 
 
 @operator
 def add_a_checkpoint_without_a_number(world: World, position: int) -> Found:
-    world.stored.rows_by_id[-position] = world.stored.rows_by_id[covering(position)] | {"_id": -position}
+    world.stored.rows_by_id[-position] = world.stored.rows_by_id[world.covering(position)] | {"_id": -position}
     return SIGNATURE, 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
+from bson import Decimal128
 from pymongo.errors import OperationFailure
 
 from services.audit.chain import Appended, ChainWriter
@@ -44,6 +45,21 @@ async def test_a_verified_chain_holds(chain: Chain, repository: AuditRepository,
     await chain(encode(tenant_event(1), suspended(2), refused(1, id="0198c0de-0000-7000-8000-0000000000ff")))
     verdict = await verify(repository, vault)
     assert (verdict.broken, verdict.verified, verdict.head_seq, verdict.findings) == (None, 3, 3, ())
+
+
+async def test_an_entry_that_lies_at_no_whole_number_is_named(
+    chain: Chain, repository: AuditRepository, vault: Vault, root_db: Database
+) -> None:
+    await chain(encode(tenant_event(1), tenant_event(2)))
+    before = ("seq-gap", 1)
+    beyond = ("truncated-tail", 2)
+    places = [(-0.5, before), (float("nan"), before), (1.5, ("seq-gap", 2)), (2.5, beyond), (Decimal128("2.5"), beyond)]
+    for place, expected in [*places, (float("inf"), beyond)]:
+        await root_db["entries"].insert_one({"_id": place, "id": "invented", "seq": 3})
+        broken = (await verify(repository, vault)).broken
+        assert broken is not None, f"an entry at {place} was not found"
+        assert (broken.kind, broken.seq) == expected
+        await root_db["entries"].delete_one({"_id": place})
 
 
 async def test_a_writer_that_lost_the_lease_writes_nothing(

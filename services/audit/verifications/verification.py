@@ -261,12 +261,12 @@ class Verification:
         await self._load(at.seq + 1)
         # A checkpoint that is bad by itself says nothing about how long the log must be.
         self._walker.examine()
-        if at.seq < bounds.up_to:
-            head = 0 if bounds.head is None else bounds.head.seq
-            raise ChainBrokenError("truncated-tail", head, f"entries up to {bounds.up_to}", f"up to {at.seq}")
         if self._walker.queue:
             seen = self._walker.queue[0]
             raise self._short_of(seen.number, seen.head_seq or 0)
+        if at.seq < bounds.up_to:
+            head = 0 if bounds.head is None else bounds.head.seq
+            raise ChainBrokenError("truncated-tail", head, f"entries up to {bounds.up_to}", f"up to {at.seq}")
         await self._check_head()
 
     def _short_of(self, number: int, seq: int) -> ChainBrokenError:
