@@ -13,6 +13,8 @@ from bson.raw_bson import RawBSONDocument
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from infrastructure.local import lifecycle
 from infrastructure.local.servers.mongod import root_uri
@@ -20,6 +22,9 @@ from tests.support.fleet import Fleet
 
 # A replica set's own journal keeps what was written until it turns over (ADR 21).
 JOURNAL = ("local", "oplog.rs")
+# Where the server keeps what is its own, some of it shown to nobody (error 13, Unauthorized).
+SERVERS_OWN = frozenset({"admin", "config", "local"})
+UNAUTHORIZED = 13
 STREAM, DEAD, SESSIONS = "EVENTS", "DEAD_LETTERS", "KV_gateway-sessions"
 # The suite's products keep people for themselves; their logs are not the platform's.
 FOREIGN = ("authentik", "stalwart", "ocis", "s3")
@@ -45,15 +50,12 @@ class Remains:
 
     def _documents(self) -> Iterator[tuple[str, bytes]]:
         """Every document of every collection of every database, as the bytes that are stored."""
-        with self.fleet.root() as known:
-            address = known.address
-        assert address is not None
         root: MongoClient[RawBSONDocument]
         with MongoClient(uri_of(self.fleet), document_class=RawBSONDocument) as root:
             for database in root.list_database_names():
                 for name in root[database].list_collection_names(filter={"type": {"$ne": "view"}}):
                     if (database, name) != JOURNAL:
-                        yield from ((f"mongo {database}.{name}", row.raw) for row in root[database][name].find())
+                        yield from ((f"mongo {database}.{name}", raw) for raw in rows(root[database][name]))
 
     def _logs(self) -> Iterator[tuple[str, bytes]]:
         for path in sorted(self.fleet.place.logs.rglob("*")):
@@ -65,6 +67,16 @@ class Remains:
         answers = [await self.operator.get(path) for path in paths]
         assert [answer.status_code for answer in answers] == [200, 200, 200], [answer.text[:300] for answer in answers]
         return [(f"export {path}", answer.content) for path, answer in zip(paths, answers, strict=True)]
+
+
+def rows(collection: Collection[RawBSONDocument]) -> Iterator[bytes]:
+    """Yield the documents of a collection; nothing of one that the server keeps for itself."""
+    try:
+        for row in collection.find():
+            yield bytes(row.raw)
+    except OperationFailure as refused:
+        if refused.code != UNAUTHORIZED or collection.database.name not in SERVERS_OWN:
+            raise
 
 
 def holds(raw: bytes, needles: list[bytes]) -> bool:
@@ -93,7 +105,7 @@ async def messages(admin: Client, stream: str) -> AsyncIterator[bytes]:
     """Yield subject, headers and body of every message that a stream holds."""
     streams = admin.jetstream()
     state = (await streams.stream_info(stream)).state
-    for number in range(state.first_seq, state.last_seq + 1):
+    for number in range(max(state.first_seq, 1), state.last_seq + 1):
         with contextlib.suppress(NotFoundError):
             message = await streams.get_msg(stream, number, direct=True)
             yield f"{message.subject} {message.headers} ".encode() + (message.data or b"")
