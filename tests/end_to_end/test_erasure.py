@@ -20,7 +20,7 @@ ADDRESS = "127.0.0.77"
 # What the decision record says still holds events as they were said, and until when.
 REMAINS = {f"stream {STREAM}"}
 # Each is refused by another service, which keeps who asked.
-REFUSED = (
+REFUSED: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("POST", "/api/tenants/{slug}/suspend", {"reason": "unpaid"}),
     ("POST", "/api/partners/nordic/suspend", {"reason": "unpaid"}),
     ("POST", "/api/prices/any/archive", {}),
@@ -141,10 +141,10 @@ async def test_a_search_of_everything_that_the_fleet_keeps_finds_an_erased_perso
         await set_password(fleet, email, password)
         await person.sign_in(email, password)
         await live_a_little(person, slug, email)
+        await settled(fleet)
         # An operator looks for them in every way that leaves an address in a query.
         for path, query in (("/api/users", {"q": name}), ("/api/audit", {"actorEmail": email})):
             assert (await operator.get(path, params=query)).json()["items"]
-        await settled(fleet)
         remains = Remains(fleet, operator)
         seen = await remains.places_of(needles)
         services = {"tenant", "partner", "billing", "flags"}
