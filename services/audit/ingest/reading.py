@@ -45,6 +45,7 @@ def read(record: Record) -> Fact:
     """The fact of a record; one that cannot be understood becomes `audit.unparsed` with its bytes sealed inside."""
     try:
         members = parse_object(record.body)
+        _leave_out_the_deleted(record, members)
         return _fact(record, _said(record, members), members)
     except Unparseable as refusal:
         return unparsed(record, refusal.reason)
@@ -155,6 +156,17 @@ def _said(record: Record, members: dict[str, Any]) -> Said:
     if record.source == "stalwart":
         return _of_stalwart(members)
     return _of_ocis(members, record.received)
+
+
+def _leave_out_the_deleted(record: Record, members: dict[str, Any]) -> None:
+    """Take the name of an account that is gone out of what Authentik says of its end; the number says which it was.
+
+    It is said after the erasure that asked for it, when nothing is left that would forget it once more.
+    """
+    if record.source == "authentik" and members.get("action") == "model_deleted":
+        model = _object(_object(members.get("context")).get("model"))
+        if isinstance(model, dict) and model.get("model_name") == "user" and "name" in model:
+            model["name"] = None
 
 
 def _of_authentik(event: Mapping[str, Any]) -> Said:

@@ -89,6 +89,9 @@ def test_what_the_platform_did_to_somebody_belongs_to_them_and_what_they_did_too
     assert fact("authentik", made).handle == "otto@acme.example"
     assert fact("authentik", {**made, "user": LOGIN["user"]}).handle == "jane@acme.example"
     assert fact("authentik", {**made, "context": {}}).handle == "akadmin"
+    ended = fact("authentik", {**made, "action": "model_deleted"})
+    model = ended.fields["metadata"]["data"]["context"]["model"]
+    assert (model, ended.handle) == ({"model_name": "user", "pk": 9, "name": None}, "akadmin")
     assert stalwart("message-ingest.ham", to=["a note", "jane@acme.example"]).handle == "jane@acme.example"
 
 
