@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.fleet import fleet
 from tests.support.forgotten import excuse_the_driver
@@ -40,6 +41,9 @@ def pytest_configure() -> None:
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = os.devnull
     excuse_the_driver()
+    # What a property costs is not what it says: one full collection in a worker takes longer than 200 ms.
+    settings.register_profile("dezky", deadline=None)
+    settings.load_profile("dezky")
 
 
 @pytest.hookimpl(optionalhook=True)
