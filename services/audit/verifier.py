@@ -218,10 +218,14 @@ def _is_integer(value: object) -> bool:
 def _names_fit(value: object) -> bool:
     """Whether no member name below is reserved: `$commit` belongs to a commitment and to nothing else."""
     if isinstance(value, dict):
-        if any(name.startswith("$") or "\0" in name for name in value) and not _is_commitment(value):
-            return False
-        return all(_names_fit(item) for item in value.values() if isinstance(item, dict | list))
-    return not isinstance(value, list) or all(_names_fit(item) for item in value)
+        for name in value:
+            if (name[:1] == "$" or "\0" in name) and not _is_commitment(value):
+                return False
+        below: Iterable[object] = value.values()
+    else:
+        below = value if isinstance(value, list) else ()
+    # Most values are strings: spare them the call.
+    return all(_names_fit(item) for item in below if isinstance(item, dict | list))
 
 
 def _is_commitment(value: object) -> bool:
