@@ -24,10 +24,10 @@ from services.audit.models import Fact
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.settings import AuditSettings
-from services.audit.verifier import verify
 from shared.app import Platform
 from shared.mongo import Database
 from shared.topology import Topology
+from tests.audit.memory import verify
 from tests.audit.replicas import LEAN, WHOLE, Replicas, faults_of, produce
 from tests.audit.test_consumer import KEY, hurry_redelivery, unacknowledged
 from tests.support.servers import TestDatabase, nats_url

@@ -18,10 +18,10 @@ from services.audit.models import Query, Stored
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository, HeadMovedError
 from services.audit.service import AuditService, Place
-from services.audit.verifier import verify
 from shared.mongo import Database, Mongo, Transaction
 from shared.testing import ManualClock
 from tests.audit.events import JANE, encode, refused, suspended, tenant_event
+from tests.audit.memory import verify
 
 Chain = Callable[[Sequence[bytes]], Awaitable[Appended]]
 STRANGER = "0198c0de-0000-7000-8000-0000000000ff"
