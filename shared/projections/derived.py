@@ -20,7 +20,7 @@ from typing import Any
 
 from shared.errors import Conflict
 from shared.leases import Lease, LeaseLost
-from shared.mongo import Mongo, Transaction
+from shared.mongo import Mongo, Transaction, is_write_conflict
 from shared.projections.generations import Generations
 from shared.projections.snapshots import Say
 
@@ -140,7 +140,17 @@ class Renewal:
             if not ids:
                 await self._end(lap)
                 return lap
-            lap = await self._step(lap, ids)
+            lap = await self._part(lap, ids)
+
+    async def _part(self, lap: Lap, ids: Sequence[str]) -> Lap:
+        """Go on by as many of ``ids`` as get through: events that write to some all the time hold up a whole batch."""
+        while True:
+            try:
+                return await self._step(lap, ids)
+            except Exception as error:
+                if len(ids) == 1 or not is_write_conflict(error):
+                    raise
+                ids = ids[: len(ids) // 2]
 
     async def _step(self, lap: Lap, ids: Sequence[str]) -> Lap:
         async def body(tx: Transaction) -> Lap:

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.audit.cold.models import ArchiveDamaged, ArchiverAbsent, ArchiveRefused, ArchiveRunning
 from services.audit.cold.object_store import StoreUnavailable
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
 from shared.openapi import Described, Operations
 
 _SHA = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
@@ -38,6 +38,6 @@ OPERATIONS: Operations = {
     "restore_archive": Described(
         text="The batch stays in cold storage, too; after seven days archiving takes it out of the database again.",
         answer={**BATCH, "tier": "restored", "restoredAt": "2026-11-24T10:00:00.000Z"},
-        refusals=(NotFound, *_REFUSALS),
+        refusals=(NotFound, Invalid, *_REFUSALS),
     ),
 }

@@ -27,7 +27,8 @@ from shared.mongo import Database, Mongo
 from shared.testing import ManualClock
 from tests.audit.cold.fake_s3 import FakeS3
 from tests.audit.events import encode, suspended, tenant_event
-from tests.support.servers import MongodServer, TestDatabase, free_port
+from tests.local.conftest import free_port_base
+from tests.support.servers import MongodServer, TestDatabase
 from tests.support.weed import WeedServer
 
 LATER = timedelta(days=100)
@@ -130,7 +131,9 @@ def archiver_uri(mongod: MongodServer, audit_database: TestDatabase) -> Iterator
 @pytest.fixture(scope="session")
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeedServer]:
     """A real S3 server."""
-    server = WeedServer(tmp_path_factory.mktemp("weed"), [free_port() for _ in range(4)])
+    # Each of its ports takes another one 10,000 above, so none of the highest will do.
+    base = free_port_base()
+    server = WeedServer(tmp_path_factory.mktemp("weed"), [base + offset for offset in range(4)])
     yield server
     server.kill()
 
