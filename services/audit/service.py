@@ -49,10 +49,6 @@ class AuditService:
         self._pages = pages or repository
         self._vault = vault
 
-    async def list_across_tenants(self, query: Query, actor_email: str | None, place: Place) -> Page[dict[str, Any]]:
-        """One page of the whole log, newest first; for operators."""
-        return await self.page(query, actor_email, place)
-
     async def within_tenant(self, slug: str, reader: Person, query: Query) -> Query:
         """The part of a query that is a tenant's log. A partner sees no entries of the time of another partner.
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import replace
 from typing import Any
 
+import nats
 import pytest
 from pymongo import MongoClient
 
 from infrastructure.local.database_access import ROLES
+from infrastructure.local.servers.nats import NatsServer
 from services.audit.chain import Appended, ChainWriter
 from services.audit.facts import interpret
 from services.audit.personal import Vault
@@ -19,8 +21,8 @@ from shared.app import COMMON_INDEXES
 from shared.leases import Lease
 from shared.mongo import Database, Mongo
 from shared.testing import ManualClock
-from tests.audit.events import PERSONAL_KEY
-from tests.support.servers import MongodServer, TestDatabase
+from tests.audit.events import KEY_TEXT, PERSONAL_KEY
+from tests.support.servers import MongodServer, TestDatabase, nats_url
 
 
 @pytest.fixture
@@ -81,3 +83,19 @@ def chain(writer: ChainWriter) -> Callable[[Sequence[bytes]], Awaitable[Appended
         return await writer.append([interpret(type_of(payload), payload, now) for payload in payloads])
 
     return append
+
+
+@pytest.fixture
+def environment(service_environment: Any, audit_database: TestDatabase) -> dict[str, Any]:
+    """The settings of the service under test, as keyword arguments."""
+    keys = {"personal_key": KEY_TEXT, "signing_key": KEY_TEXT}
+    made: dict[str, Any] = service_environment("audit", mongo_uri=audit_database.uri, **keys)
+    return made
+
+
+@pytest.fixture
+async def admin(nats_server: NatsServer) -> AsyncIterator[Any]:
+    """A connection of somebody who may say everything on NATS."""
+    connection = await nats.connect(nats_url(nats_server, "admin"))
+    yield connection
+    await connection.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import uuid
 from typing import Any
 
 PERSONAL_KEY = hashlib.sha256(b"a personal key of tests").digest()
+KEY_TEXT = base64.urlsafe_b64encode(PERSONAL_KEY).rstrip(b"=").decode()
+"""The same, as settings want it; in tests it is the signing key as well."""
 JANE = "0198c0de-0000-7000-8000-000000000001"
 OTTO = "0198c0de-0000-7000-8000-000000000002"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,8 +17,8 @@ from shared.auth import Person
 from shared.mongo import Database
 from shared.testing import Callers, operator, partner_person, person, tenant_person
 from shared.topology import Topology
-from tests.audit.events import PERSONAL_KEY, encode, refused, suspended, tenant_event
-from tests.support.servers import LiveServer, TestDatabase, nats_url
+from tests.audit.events import encode, refused, suspended, tenant_event
+from tests.support.servers import LiveServer, nats_url
 from tests.support.waiting import eventually
 
 CALLERS = Callers("audit")
@@ -31,12 +30,10 @@ def by_operator() -> dict[str, str]:
 
 
 Publish = Callable[..., Awaitable[None]]
-KEY = base64.urlsafe_b64encode(PERSONAL_KEY).rstrip(b"=").decode()
 
 
 @pytest.fixture
-def settings(service_environment: Any, audit_database: TestDatabase) -> AuditSettings:
-    environment = service_environment("audit", mongo_uri=audit_database.uri, personal_key=KEY, signing_key=KEY)
+def settings(environment: dict[str, Any]) -> AuditSettings:
     return AuditSettings(**environment)
 
 

@@ -7,17 +7,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import nats
 import pytest
 
-from infrastructure.local.servers.nats import NatsServer
 from services.audit.chain import Appended, ChainWriter
 from services.audit.consumers import MOST_EVENTS, ChainConsumer
 from services.audit.models import Fact
@@ -29,25 +27,11 @@ from shared.mongo import Database
 from shared.topology import Topology
 from tests.audit.memory import verify
 from tests.audit.replicas import LEAN, WHOLE, Replicas, faults_of, produce
-from tests.audit.test_consumer import KEY, hurry_redelivery, unacknowledged
-from tests.support.servers import TestDatabase, nats_url
+from tests.audit.test_consumer import hurry_redelivery, unacknowledged
 from tests.support.waiting import eventually
 
 RESULTS = Path(__file__).parents[1] / "torture" / "results"
 SEED = int(os.environ.get("TORTURE_SEED") or 0)
-
-
-@pytest.fixture
-def environment(service_environment: Any, audit_database: TestDatabase) -> dict[str, Any]:
-    made: dict[str, Any] = service_environment("audit", mongo_uri=audit_database.uri, personal_key=KEY, signing_key=KEY)
-    return made
-
-
-@pytest.fixture
-async def admin(nats_server: NatsServer) -> AsyncIterator[Any]:
-    connection = await nats.connect(nats_url(nats_server, "admin"))
-    yield connection
-    await connection.close()
 
 
 @dataclass

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nats
 import orjson
-import pytest
 
 from infrastructure.local.servers.mongod import MongodServer
-from infrastructure.local.servers.nats import NatsServer
 from services.audit.consumers import MOST_BYTES, ChainConsumer, batches
 from services.audit.main import wire
 from services.audit.models import Query
@@ -31,24 +26,10 @@ from shared.mongo import Database
 from shared.topology import Topology
 from tests.audit.events import PERSONAL_KEY, encode, tenant_event
 from tests.audit.memory import verify
-from tests.support.servers import TestDatabase, free_port, nats_url
+from tests.support.servers import TestDatabase, free_port
 from tests.support.waiting import eventually
 
-KEY = base64.urlsafe_b64encode(PERSONAL_KEY).rstrip(b"=").decode()
 CRASHING = Path(__file__).parent / "crashing_process.py"
-
-
-@pytest.fixture
-def environment(service_environment: Any, audit_database: TestDatabase) -> dict[str, Any]:
-    made: dict[str, Any] = service_environment("audit", mongo_uri=audit_database.uri, personal_key=KEY, signing_key=KEY)
-    return made
-
-
-@pytest.fixture
-async def admin(nats_server: NatsServer) -> AsyncIterator[Any]:
-    connection = await nats.connect(nats_url(nats_server, "admin"))
-    yield connection
-    await connection.close()
 
 
 async def publish(admin: Any, topology: Topology, numbers: range) -> None:

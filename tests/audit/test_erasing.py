@@ -48,7 +48,7 @@ def stranger(event_id: str = STRANGER) -> dict[str, Any]:
 
 
 async def listed(audit: AuditService) -> list[Stored]:
-    return list((await audit.list_across_tenants(Query(), None, Place())).items)
+    return list((await audit.page(Query(), None, Place())).items)
 
 
 async def keys(root_db: Database) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def audit(repository: AuditRepository, vault: Vault) -> AuditService:
 
 
 async def listed(audit: AuditService, email: str | None = None) -> list[Stored]:
-    return list((await audit.list_across_tenants(Query(), email, Place())).items)
+    return list((await audit.page(Query(), email, Place())).items)
 
 
 async def erase(root_db: Database, owner: str) -> None:

@@ -17,34 +17,10 @@ from services.audit.personal import KeyRing, Vault, commit_fact, seal
 from shared.testing import ManualClock
 from tests.audit.events import JANE, encode, refused, registered, suspended, tenant_event, type_of
 from tests.audit.memory import MemoryLog, verify
+from tests.audit.operators import ALTERED
 
 LENGTH = 6
 POSITIONS = range(1, LENGTH + 1)
-ALTERED: dict[str, Any] = {
-    "v": 2,
-    "seq": 77,
-    "id": "another",
-    "at": "2026-11-22T12:00:00.999Z",
-    "actorType": "service",
-    "actorId": "somebody-else",
-    "actorEmail": {"$commit": "0" * 64},
-    "actorIp": {"$commit": "0" * 64},
-    "surface": "console",
-    "action": "tenant.deleted",
-    "outcome": "undecided",
-    "resourceType": "partner",
-    "resourceId": "another",
-    "resourceName": "Another",
-    "tenantSlug": "another",
-    "partnerSlug": "another",
-    "source": "billing",
-    "metadata": {},
-    "prevHash": "0" * 63 + "1",
-    "hash": "f" * 64,
-    "actions": ["tenant.deleted", "tenant.*"],
-    "actorEmailHmac": "f" * 64,
-    "sealed": [],
-}
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ frontier of a signed tree gets a root that is consistent with it by construction
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+from services.audit.proofs.merkle import HASH_SIZE, fold, leaf_hash, node_hash
 
 
 class Frontier:
@@ -27,26 +26,21 @@ class Frontier:
             frontier = cls(size, [bytes.fromhex(node) for node in nodes])
         except (TypeError, ValueError):
             return None
-        fits = len(nodes) == size.bit_count() and all(len(node) == 32 for node in frontier._nodes)
+        fits = len(nodes) == size.bit_count() and all(len(node) == HASH_SIZE for node in frontier._nodes)
         return frontier if fits and frontier.root().hex() == root else None
 
     def append(self, entry_hash: str) -> None:
         """Add the leaf of an entry: its `hash` as 32 bytes."""
-        node = hashlib.sha256(b"\x00" + bytes.fromhex(entry_hash)).digest()
+        node = leaf_hash(bytes.fromhex(entry_hash))
         merged = self.size
         while merged & 1:
-            node = hashlib.sha256(b"\x01" + self._nodes.pop() + node).digest()
+            node = node_hash(self._nodes.pop(), node)
             merged >>= 1
         self._nodes.append(node)
         self.size += 1
 
     def root(self) -> bytes:
-        if not self._nodes:
-            return EMPTY_ROOT
-        root = self._nodes[-1]
-        for node in reversed(self._nodes[:-1]):
-            root = hashlib.sha256(b"\x01" + node + root).digest()
-        return root
+        return fold(self._nodes)
 
     def nodes(self) -> list[str]:
         """In hexadecimal, largest subtree first."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256().digest()
@@ -154,38 +153,6 @@ def verify_consistency(first: int, second: int, roots: tuple[bytes, bytes], proo
             new = node_hash(new, step)
         fn, sn = fn >> 1, sn >> 1
     return sn == 0 and (old, new) == roots
-
-
-@dataclass(slots=True)
-class CompactRange:
-    """The right edge of a growing tree: all that its root depends on, in at most 64 hashes.
-
-    `size` says which peaks there are: one for each bit that is set, the largest first.
-    """
-
-    size: int
-    hashes: list[bytes]
-
-    @classmethod
-    def empty(cls) -> CompactRange:
-        return cls(0, [])
-
-    def add(self, leaf: bytes) -> None:
-        """Append a leaf hash."""
-        carry, size = leaf, self.size
-        while size & 1:
-            carry = node_hash(self.hashes.pop(), carry)
-            size >>= 1
-        self.hashes.append(carry)
-        self.size += 1
-
-    def extend(self, leaves: Iterable[bytes]) -> None:
-        """Append leaf hashes in order."""
-        for leaf in leaves:
-            self.add(leaf)
-
-    def root(self) -> bytes:
-        return fold(self.hashes)
 
 
 def proof_nodes(spans: Iterable[Span]) -> Iterator[Node]:

@@ -15,28 +15,17 @@ from services.audit.main import build
 from services.audit.proofs.note import Signer
 from services.audit.settings import AuditSettings
 from shared.testing import Callers, operator, tenant_person
-from tests.audit.events import PERSONAL_KEY
 from tests.audit.proofs.conftest import ORIGIN, SEED, Witnessed
-from tests.support.servers import LiveServer, TestDatabase
+from tests.support.servers import LiveServer
 from tests.support.waiting import eventually
 
 CALLERS = Callers("audit")
-KEY = base64.urlsafe_b64encode(PERSONAL_KEY).rstrip(b"=").decode()
 
 
 @pytest.fixture
-async def client(
-    service_environment: Any, audit_database: TestDatabase, log: Witnessed
-) -> AsyncIterator[httpx.AsyncClient]:
-    environment = service_environment(
-        "audit",
-        mongo_uri=audit_database.uri,
-        personal_key=KEY,
-        signing_key=KEY,
-        checkpoint_keys=[{"seed": base64.urlsafe_b64encode(SEED).rstrip(b"=").decode()}],
-        log_origin=ORIGIN,
-    )
-    settings = AuditSettings(**environment)
+async def client(environment: dict[str, Any], log: Witnessed) -> AsyncIterator[httpx.AsyncClient]:
+    seed = base64.urlsafe_b64encode(SEED).rstrip(b"=").decode()
+    settings = AuditSettings(**environment | {"checkpoint_keys": [{"seed": seed}], "log_origin": ORIGIN})
     async with (
         LiveServer(build(settings), settings.port) as server,
         httpx.AsyncClient(base_url=server.url) as http,
