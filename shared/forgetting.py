@@ -6,7 +6,7 @@ and forgets in the transaction that claims the event: told once is forgotten onc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import orjson
@@ -17,20 +17,8 @@ from shared.contracts.envelope import CloudEvent, personal_paths
 from shared.contracts.registry import contract_for
 from shared.contracts.user import UserErased
 from shared.inbox import EventConsumer
-from shared.mongo import Index, Mongo, Transaction
-from shared.outbox import INDEXES as OUTBOX_INDEXES
+from shared.mongo import Mongo, Transaction
 
-INDEXES: Mapping[str, Sequence[Index]] = {
-    # An erasure finds what is left of a person without reading a week of events.
-    "outbox": [
-        *OUTBOX_INDEXES["outbox"],
-        Index([("aggregate", 1)]),
-        Index(
-            [("envelope.data.actor.id", 1)],
-            {"partialFilterExpression": {"envelope.data.actor.type": "user"}, "name": "by_person_acting"},
-        ),
-    ],
-}
 _NAMING = ("email", "name")
 
 

@@ -45,6 +45,12 @@ INDEXES = {
             {"partialFilterExpression": {"pending": True}, "name": "pending_by_aggregate"},
         ),
         Index([("publishedAt", 1)], {"expireAfterSeconds": int(KEPT.total_seconds())}),
+        # An erasure (``shared.forgetting``) finds what is left of a person without reading a week of events.
+        Index([("aggregate", 1)]),
+        Index(
+            [("envelope.data.actor.id", 1)],
+            {"partialFilterExpression": {"envelope.data.actor.type": "user"}, "name": "by_person_acting"},
+        ),
     ],
 }
 

@@ -29,7 +29,6 @@ from services.partner.standings.repository import StandingRepository
 from services.partner.standings.service import Projections, Standings
 from services.partner.terminations import Books, Terminations
 from shared.app import Platform, Task, create_app, serve
-from shared.forgetting import INDEXES as FORGETTING_INDEXES
 from shared.forgetting import hearing_erasures
 from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo
@@ -72,7 +71,7 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
         deps,
         [router, reports_router, internal],
         operations=OPERATIONS,
-        indexes={**INDEXES, **STANDING_INDEXES, **SAVED_INDEXES, **FORGETTING_INDEXES},
+        indexes={**INDEXES, **STANDING_INDEXES, **SAVED_INDEXES},
         tasks=[
             _hearing(platform, TENANTS, TenantEvents(projections, kept, deps.terminations).handle),
             _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(projections, kept).handle),

@@ -16,11 +16,12 @@ from shared.bus import Bus, Outgoing
 from shared.contracts import Actor, CloudEvent
 from shared.contracts.envelope import PersonResource
 from shared.contracts.user import UserErased, UserInviteResent
-from shared.forgetting import INDEXES, hearing_erasures
+from shared.forgetting import hearing_erasures
 from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.inbox import EventConsumer
 from shared.mongo import Mongo, Transaction
+from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.tasks import end_tasks
 from shared.topology import PROCESSES, Topology
 from tests.integration.parts import CLOCK, Streams, commit, connected, envelope, outgoing
@@ -74,7 +75,7 @@ def test_every_service_with_a_database_of_its_own_hears_of_erasures() -> None:
 async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everybody_else(
     mongo: Mongo, bus: Bus, flags_bus: Bus, streams: Streams, nats_topology: Topology
 ) -> None:
-    await mongo.ensure_indexes({**INBOX_INDEXES, **INDEXES})
+    await mongo.ensure_indexes({**INBOX_INDEXES, **OUTBOX_INDEXES})
     await commit(mongo, acted(GONE, "wilhelmina@nordic.example", "203.0.113.77"))
     await commit(mongo, acted(STAYS, "bert@nordic.example", "203.0.113.78"))
     await mongo.db["idempotency"].insert_many(

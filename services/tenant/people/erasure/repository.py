@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from services.tenant.people.erasure.models import forget_billing
 from services.tenant.people.models import Identity
-from shared.forgetting import INDEXES as EVENT_INDEXES
 from shared.forgetting import Forgetting
 from shared.mongo import Document, Index, Mongo, Transaction
 
@@ -16,7 +15,6 @@ TOKENS_LAST = timedelta(hours=1)
 """How long after their erasure an operator's token is refused; none that was issued before lives longer."""
 
 INDEXES: Mapping[str, Sequence[Index]] = {
-    **EVENT_INDEXES,
     "people_refused": [Index([("until", 1)], {"expireAfterSeconds": 0})],
 }
 
