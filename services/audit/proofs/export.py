@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -154,7 +154,7 @@ class Exporter:
         covering = await self._repository.checkpoints_covering(lowest, newest.number, MOST_CHECKPOINTS)
         return Plan(selection, to_seq, count, covering)
 
-    async def lines(self, plan: Plan) -> AsyncIterator[bytes]:
+    async def lines(self, plan: Plan) -> AsyncGenerator[bytes]:
         """The bundle, a few lines at a time. Raises TreeDamaged: then the stream ends without its last line."""
         digest = hashlib.sha256()
         head = [self._head(plan), *({"kind": "key", "vkey": str(key)} for key in self._keys)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.audit.proofs.examples import BUNDLE
 from services.audit.proofs.export import Exporter
@@ -21,6 +20,7 @@ from services.audit.proofs.schemas import (
 from services.audit.proofs.service import ProofService
 from shared.bodies import StrictRoute
 from shared.policy import Operator
+from shared.streams import Stream
 
 router = APIRouter(prefix="/api/audit", tags=["audit"], route_class=StrictRoute)
 
@@ -61,14 +61,14 @@ async def rebuild_tree(_caller: Operator, proofs: Proofs) -> RebuiltView:
     return RebuiltView(leaves=leaves, checkpoint=CheckpointRef.of(checkpoint))
 
 
-@router.get("/export", response_class=StreamingResponse, responses=BUNDLE)
+@router.get("/export", response_class=Response, responses=BUNDLE)
 async def export_bundle(
     _caller: Operator,
     exporter: Annotated[Exporter, Depends(_exporter)],
     filters: Annotated[ExportFilters, Query()],
-) -> StreamingResponse:
+) -> Response:
     """Export a part of the log as a bundle that verifies offline."""
     plan = await exporter.plan(filters.selection())
     name = f"audit-{plan.selection.from_seq}-{plan.to_seq}.jsonl"
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(exporter.lines(plan), media_type="application/jsonl", headers=headers)
+    headers = {"content-type": "application/jsonl", "content-disposition": f'attachment; filename="{name}"'}
+    return Stream(exporter.lines(plan), headers)
