@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
 from prometheus_client import Counter, Gauge
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
@@ -17,9 +18,15 @@ from services.audit.erasing import Erasure, addresses_of, erasures_in
 from services.audit.facts import UNPARSED
 from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
 from services.audit.personal import KeyRing, Vault, commit_fact
-from services.audit.repository import AuditRepository
+from services.audit.repository import AuditRepository, HeadMissingError, HeadMovedError
 from services.audit.sources import advance, announce
-from shared.mongo import Document, Transaction, Transactions
+from shared.leases import LeaseLost
+from shared.mongo import Document, Transaction, Transactions, is_unavailable
+
+log = structlog.get_logger()
+
+# The state of the chain, not of what shall be chained: nothing else would fare better.
+CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 
 _entries = Counter("dezky_audit_entries_total", "Entries chained")
 _duplicates = Counter("dezky_audit_duplicates_total", "Events that had been chained before")
@@ -135,6 +142,46 @@ class ChainWriter:
         for owner, theirs in gone.items():
             ring.destroy(owner, theirs)
         return ring
+
+
+async def append_all(
+    append: Callable[[Sequence[Fact]], Awaitable[object]], facts: Sequence[Fact], raw: Callable[[int], Fact]
+) -> list[Fact]:
+    """Chain a batch by `append`; return what was chained in the end.
+
+    One fact must not hold up the others: a batch that the database refuses to store goes one by one, and what it
+    refuses alone is chained as raw bytes, as `raw` makes it for a place in the batch. Raises what `append` raises
+    while the chain refuses or the database is away.
+    """
+    try:
+        await append(facts)
+    except Exception as error:
+        if not _is_about_facts(error):
+            raise
+        log.warning("audit.batch_refused", size=len(facts), error=type(error).__name__)
+        return [await _append_alone(append, facts, place, raw) for place in range(len(facts))]
+    return list(facts)
+
+
+async def _append_alone(
+    append: Callable[[Sequence[Fact]], Awaitable[object]],
+    facts: Sequence[Fact],
+    place: int,
+    raw: Callable[[int], Fact],
+) -> Fact:
+    fact = facts[place]
+    try:
+        await append([fact])
+    except Exception as error:
+        if not _is_about_facts(error):
+            raise
+        fact = raw(place)
+        await append([fact])
+    return fact
+
+
+def _is_about_facts(error: Exception) -> bool:
+    return not isinstance(error, CHAIN_REFUSES) and not is_unavailable(error)
 
 
 def count_unparsed(facts: Iterable[Fact]) -> None:

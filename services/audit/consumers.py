@@ -16,10 +16,9 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.audit.chain import ChainWriter, count_unparsed
+from services.audit.chain import CHAIN_REFUSES, ChainWriter, append_all, count_unparsed
 from services.audit.facts import interpret, unparsed
 from services.audit.models import Fact
-from services.audit.repository import HeadMissingError, HeadMovedError
 from shared.bus import Bus, BusUnavailable, Delivery
 from shared.clock import Clock, parse_rfc3339
 from shared.leases import Lease, LeaseLost
@@ -34,9 +33,6 @@ FETCH_SECONDS = 2.0
 BUSY_FETCH_SECONDS = 0.05
 RENEW_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
-
-# The state of the chain, not of an event: no other event would fare better.
-CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 
 _blocked = Gauge("dezky_audit_chain_blocked", "1 while the chain refuses to grow although MongoDB answers")
 _drain_failures = Counter("dezky_audit_drain_failures_total", "Attempts to chain what waits in the queue that failed")
@@ -139,31 +135,13 @@ class ChainConsumer:
 
     async def _chain(self, batch: Sequence[Delivery]) -> list[Fact]:
         facts = [self._interpret(delivery) for delivery in batch]
-        try:
-            await self._writer.append(facts)
-        except CHAIN_REFUSES:
-            raise
-        except Exception as error:
-            if is_unavailable(error):
-                raise
-            log.warning("audit.batch_refused", size=len(batch), error=type(error).__name__)
-            return [await self._chain_alone(fact, delivery) for fact, delivery in zip(facts, batch, strict=True)]
-        return facts
 
-    async def _chain_alone(self, fact: Fact, delivery: Delivery) -> Fact:
-        """One event must not hold up the others: what the database refuses to store is chained as raw bytes."""
-        try:
-            await self._writer.append([fact])
-        except CHAIN_REFUSES:
-            raise
-        except Exception as error:
-            if is_unavailable(error):
-                raise
-            raw = unparsed(self._type_of(delivery), delivery.data, self._clock.now(), "not_storable")
-            raw = dataclasses.replace(raw, source_seq=fact.source_seq)
-            await self._writer.append([raw])
-            return raw
-        return fact
+        def raw(place: int) -> Fact:
+            delivery = batch[place]
+            fact = unparsed(self._type_of(delivery), delivery.data, self._clock.now(), "not_storable")
+            return dataclasses.replace(fact, source_seq=facts[place].source_seq)
+
+        return await append_all(self._writer.append, facts, raw)
 
     async def acknowledge(self, batch: Sequence[Delivery]) -> None:
         """Say that the batch has committed. An acknowledgement that is lost costs a duplicate, which is filtered."""
