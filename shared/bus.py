@@ -96,7 +96,9 @@ class Bus:
 
     async def wait_connected(self) -> None:
         """Return once connected."""
-        while not self.connected:  # noqa: ASYNC110 - the client offers no event for this
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])  # the first time there is something to wait for
+        while not self.connected:  # noqa: ASYNC110 - of a reconnection the client tells nobody beforehand
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:

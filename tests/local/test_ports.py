@@ -15,15 +15,13 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(("offset", "use"), [(MONGOD_OFFSET, "mongod"), (NATS_MONITOR_OFFSET, "nats monitor")])
-def test_a_taken_port_is_named_with_its_holder_and_the_remedy(
-    place: Place, offset: int, use: str, listener: socket.socket
-) -> None:
-    taken = Place(place.home, listener.getsockname()[1] - offset)
-    with pytest.raises(Obstacle) as refused:
-        ports.require_free(taken)
+def test_a_taken_port_is_named_with_its_holder_and_the_remedy(place: Place, offset: int, use: str) -> None:
+    # One of the place's own, which are below those of outgoing connections: there its neighbours stay free.
+    with socket.create_server(("127.0.0.1", place.port(offset))), pytest.raises(Obstacle) as refused:
+        ports.require_free(place)
     name = Path("/proc/self/comm").read_text().strip()
     assert str(refused.value) == (
-        f"Port {listener.getsockname()[1]} ({use}) is taken by {name} (pid {os.getpid()}). "
+        f"Port {place.port(offset)} ({use}) is taken by {name} (pid {os.getpid()}). "
         "End that process, or choose other ports: DEZKY_PORT_BASE=9080 make up."
     )
 
