@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from tests.support.fleet import fleet
 from tests.support.forgotten import excuse_the_driver
-from tests.support.scheduling import FLEET, OWN_FLEET, ByFile, needs_fleet
+from tests.support.scheduling import OWN_FLEET, ByFile, needs_fleet, rank
 from tests.support.servers import (
     database,
     drop_database,
@@ -52,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, the fleets; the rest fills the gaps.
+    """Begin with what takes longest.
 
     Raises:
         UsageError: a test needs the fleet where nobody expects it: it would start one more.
@@ -61,4 +61,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.nodeid.split("::", 1)[0]
         if "fleet" in getattr(item, "fixturenames", ()) and not needs_fleet(path) and path != OWN_FLEET:
             raise pytest.UsageError(f"{path} uses the fleet: name it in tests/support/scheduling.py")
-    items.sort(key=lambda item: not item.nodeid.startswith((*FLEET, OWN_FLEET)))
+    items.sort(key=lambda item: rank(item.nodeid))

@@ -19,10 +19,25 @@ FLEET = (
 OWN_FLEET = "tests/local/test_fleet.py"
 """Starts and ends fleets itself, beside the others."""
 
+LONG = (
+    "tests/torture/",
+    "tests/tenant/test_provisioning",
+    "tests/tenant/test_erasure.py",
+    "tests/integration/",
+    "tests/partner/test_reports_health.py",
+    "tests/audit/cold/test_archiver.py",
+)
+"""Half a minute and more each: begun last, one of them would keep one worker busy while the others have ended."""
+
 
 def needs_fleet(path: str) -> bool:
     """Tell whether the tests at ``path``, relative to the root, share the fleet."""
     return path.startswith(FLEET)
+
+
+def rank(path: str) -> int:
+    """Return when the tests at ``path`` begin: the fleets first, then what takes long; the rest fills the gaps."""
+    return 0 if path.startswith((*FLEET, OWN_FLEET)) else 1 if path.startswith(LONG) else 2
 
 
 class ByFile(LoadFileScheduling):
