@@ -164,8 +164,10 @@ class Counting:
         self.inside[desired.slug] = self.inside.get(desired.slug, 0) + 1
         self.most = max(self.most, self.inside[desired.slug])
         self.at_once = max(self.at_once, sum(self.inside.values()))
-        await asyncio.sleep(self.pause)
-        self.inside[desired.slug] -= 1
+        try:
+            await asyncio.sleep(self.pause)
+        finally:  # who is cancelled works no more, and the other may begin
+            self.inside[desired.slug] -= 1
         self.done += 1
         return desired.achieved
 
