@@ -43,11 +43,19 @@ def _holder(port: int) -> str:
     inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if any(str(handle.readlink()) in inodes for handle in (folder / "fd").iterdir()):
+            if any(_target(handle) in inodes for handle in (folder / "fd").iterdir()):
                 return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
         except OSError:  # another user's, or gone in the meantime
             continue
     return ""
+
+
+def _target(handle: Path) -> str:
+    """What an open file of a process is; empty if it was closed since, as the one by which this process looks is."""
+    try:
+        return str(handle.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _listening_inodes(port: int) -> list[str]:
