@@ -148,14 +148,21 @@ class Transactions:
     def __init__(self, client: AsyncMongoClient[Document]) -> None:
         self._client = client
 
-    async def run(self, body: Callable[[Transaction], Awaitable[T]], claim: Claim | None = None) -> T:
+    async def run(
+        self,
+        body: Callable[[Transaction], Awaitable[T]],
+        claim: Claim | None = None,
+        *,
+        within: float = TRANSACTION_SECONDS,
+    ) -> T:
         """Return what ``body`` returned in the run that committed.
 
         A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for at
-        most ``TRANSACTION_SECONDS``; every other error aborts and is raised.
+        most ``within`` seconds; every other error aborts and is raised.
 
         Raises:
-            one of DATABASE_UNAVAILABLE: it did not commit, or the database went away before it said so.
+            one of DATABASE_UNAVAILABLE: it did not commit, or the database went away before it said so. Whoever was
+                in conflict for all that time sees this or the last conflict, as the moment has it.
         """
 
         async def attempt(tx: Transaction) -> T:
@@ -169,7 +176,7 @@ class Transactions:
         if not self._client.topology_description.has_writable_server():
             # Inside the deadline below the driver looks for a server until the deadline; here, for SELECTION_MS.
             await self._client.admin.command("ping")
-        with pymongo.timeout(TRANSACTION_SECONDS):
+        with pymongo.timeout(within):
             return await self._attempt(attempt)
 
     async def _attempt(self, attempt: Callable[[Transaction], Awaitable[T]]) -> T:

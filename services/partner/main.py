@@ -93,7 +93,7 @@ def keeper_of(platform: Platform, settings: PartnerSettings, projections: Projec
 
 def derivation_of(projections: Projections, kept: Standings) -> Derivation:
     """Return how standings are made of projections."""
-    return Derivation("standings", projections.generations, kept.ids, kept.remake)
+    return Derivation("standings", projections.generations, kept.ids, kept.mark, kept.remake)
 
 
 def _hearing(platform: Platform, consumer: str, handler: Handler) -> Task:

@@ -3,10 +3,13 @@
 It is level-triggered: a document says of which generations everything has been made, and where a lap through all of it
 stands. So whoever switched may be killed at once, the next one who looks goes on, and nothing has to be told.
 
-Why no handler puts an old row back: a lap begins after the pointers named its generations, and it writes to everything
-that it looks at, with its number even where nothing else changes. A handler's transaction that began before a switch,
-and so made its part of the old generation, either committed before the lap looked, or writes what the lap has written
-since: then it conflicts, and repeats with the pointers of now.
+Why no handler puts an old row back: a lap begins after the pointers named its generations, and it marks everything with
+its number before it looks. A handler's transaction that began before a switch, and so made its part of the old
+generation, either committed before the mark, and then the lap sees what it wrote, or writes what has been marked since:
+then it conflicts, and repeats with the pointers of now.
+
+Marks are written outside a transaction, since only there a write waits for whoever holds its document. In one it would
+be the mark that conflicts, time after time where events about one customer follow each other without a pause.
 """
 
 from __future__ import annotations
@@ -18,13 +21,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pymongo
+
 from shared.errors import Conflict
 from shared.leases import Lease, LeaseLost
-from shared.mongo import Mongo, Transaction, is_write_conflict
+from shared.mongo import TRANSACTION_SECONDS, Mongo, Transaction, is_unavailable, is_write_conflict
 from shared.projections.generations import Generations
 from shared.projections.snapshots import Say
 
 BATCH = 25
+BATCH_SECONDS = 2.0
+"""For all attempts at a batch: after that, half of it is tried."""
 PATIENCE = timedelta(minutes=10)
 
 
@@ -39,14 +46,15 @@ class Derivation:
     Attributes:
         ids: the first ids, at most so many, that follow one; in order, of all that the projections or what is made of
             them hold.
-        remake: makes those of these ids anew in a transaction, writes to each the number of the lap before all else,
-            and returns how many had been otherwise.
+        mark: writes the number of the lap to what is there of these ids.
+        remake: makes those of these ids anew in a transaction, and returns how many had been otherwise.
     """
 
     name: str
     of: Sequence[Generations[Any]]
     ids: Callable[[str, int], Awaitable[list[str]]]
-    remake: Callable[[Sequence[str], int, Transaction], Awaitable[int]]
+    mark: Callable[[Sequence[str], int], Awaitable[None]]
+    remake: Callable[[Sequence[str], Transaction], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,25 +152,27 @@ class Renewal:
 
     async def _part(self, lap: Lap, ids: Sequence[str]) -> Lap:
         """Go on by as many of ``ids`` as get through: events that write to some all the time hold up a whole batch."""
-        while True:
+        while len(ids) > 1:
             try:
-                return await self._step(lap, ids)
+                return await self._step(lap, ids, BATCH_SECONDS)
             except Exception as error:
-                if len(ids) == 1 or not is_write_conflict(error):
+                if not (is_write_conflict(error) or is_unavailable(error)):
                     raise
                 ids = ids[: len(ids) // 2]
+        return await self._step(lap, ids)
 
-    async def _step(self, lap: Lap, ids: Sequence[str]) -> Lap:
+    async def _step(self, lap: Lap, ids: Sequence[str], within: float = TRANSACTION_SECONDS) -> Lap:
         async def body(tx: Transaction) -> Lap:
-            # First what events write, too: from then on it is they who wait and repeat.
-            otherwise = await self._derivation.remake(ids, lap.number, tx)
+            otherwise = await self._derivation.remake(ids, tx)
             await self._lease.assert_held(tx)
             progress = await self._progress(tx)
             gone = Lap(lap.number, lap.of, ids[-1], lap.done + len(ids), lap.otherwise + otherwise)
             await self._keep(Progress(progress.made_of, progress.laps, gone), tx)
             return gone
 
-        return await self._transactions.run(body)
+        with pymongo.timeout(within):
+            await self._derivation.mark(ids, lap.number)
+        return await self._transactions.run(body, within=within)
 
     async def _end(self, lap: Lap) -> None:
         async def body(tx: Transaction) -> None:

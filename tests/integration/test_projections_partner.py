@@ -256,6 +256,22 @@ async def test_a_renewal_that_was_killed_is_gone_on_with(kept: Kept, database: T
     assert not await kept.renewal().due()
 
 
+async def test_a_row_that_events_hold_stops_neither_the_rows_before_it_nor_the_renewal(kept: Kept) -> None:
+    slugs = [f"t{number}" for number in range(5)]
+    await Ear(kept.mongo).hear(*(tenant(s, NOW) for s in slugs), *(usage(s, NOW, 4, None) for s in slugs))
+    await kept.rebuild_usage(*(used(slug, 5) for slug in slugs))
+    async with kept.mongo.client.start_session() as held, await held.start_transaction():
+        await kept.mongo.db["standings"].update_one({"_id": "id-of-t2"}, {"$set": {"lap": 0}}, session=held)
+        renewing = asyncio.create_task(kept.renewal().run(silent))
+        async with asyncio.timeout(20):
+            while (await kept.seats_used()).get("t1") != 5:
+                await asyncio.sleep(0.05)
+        assert await kept.seats_used() == {"t0": 5, "t1": 5, "t2": 4, "t3": 4, "t4": 4}
+        await held.abort_transaction()
+    await renewing
+    assert await kept.seats_used() == dict.fromkeys(slugs, 5)
+
+
 async def test_what_a_left_renewal_had_made_of_older_generations_is_made_again(kept: Kept) -> None:
     slugs = [f"t{number}" for number in range(4)]
     await Ear(kept.mongo).hear(*(tenant(s, NOW) for s in slugs), *(usage(s, NOW, 4, None) for s in slugs))

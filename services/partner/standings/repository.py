@@ -72,9 +72,11 @@ class StandingRepository:
         """Store how a tenant stands."""
         await self._standings.replace_one({"_id": customer.id}, _document(customer), upsert=True, session=tx)
 
-    async def mark(self, tenant_ids: Sequence[str], lap: int, tx: Transaction) -> None:
-        """Write to every standing, so that who has one of them in another transaction conflicts with ``tx``."""
-        await self._standings.update_many({"_id": {"$in": list(tenant_ids)}}, {"$set": {"lap": lap}}, session=tx)
+    async def mark(self, tenant_ids: Sequence[str], lap: int) -> None:
+        """Write to these standings as soon as nobody holds them: a transaction that began before, and writes one of
+        them after, conflicts.
+        """
+        await self._standings.update_many({"_id": {"$in": list(tenant_ids)}}, {"$set": {"lap": lap}})
 
     async def ids(self, after: str, limit: int) -> list[str]:
         """Return the first ids of tenants that follow ``after``, in order."""

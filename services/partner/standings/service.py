@@ -63,13 +63,15 @@ class Standings:
             known.update(await each.ids(after, limit))
         return sorted(known)[:limit]
 
-    async def remake(self, tenant_ids: Sequence[str], lap: int, tx: Transaction) -> int:
+    async def mark(self, tenant_ids: Sequence[str], lap: int) -> None:
+        """Write to what there is of these, so that whoever makes one of older rows conflicts, and tries again."""
+        await self._standings.mark(tenant_ids, lap)
+
+    async def remake(self, tenant_ids: Sequence[str], tx: Transaction) -> int:
         """Take over what the projections say now, though no event came; return of how many it was something else.
 
-        What was otherwise counts as heard now. Cuts stay: no projection holds them. First every standing is written
-        to, so that whoever makes one of older rows and has not committed conflicts with this, and tries again.
+        What was otherwise counts as heard now. Cuts stay: no projection holds them.
         """
-        await self._standings.mark(tenant_ids, lap, tx)
         before = await self._standings.find_across_partners(tenant_ids, tx)
         after = await self._as_projected(before, tx)
         otherwise = [new for old, new in zip(before, after, strict=True) if new != old]

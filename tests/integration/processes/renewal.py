@@ -14,13 +14,13 @@ from services.partner.standings.repository import StandingRepository
 from services.partner.standings.service import Standings
 from shared.clock import SystemClock
 from shared.leases import Lease
-from shared.mongo import Mongo
+from shared.mongo import TRANSACTION_SECONDS, Mongo
 from shared.projections.derived import Lap, Renewal
 
 
 class Dying(Renewal):
-    async def _step(self, lap: Lap, ids: Sequence[str]) -> Lap:
-        await super()._step(lap, ids)
+    async def _step(self, lap: Lap, ids: Sequence[str], within: float = TRANSACTION_SECONDS) -> Lap:
+        await super()._step(lap, ids, within)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("it is dead")
 
