@@ -37,6 +37,7 @@ from tests.integration.customers import CALLERS, PARTS, Customers
 from tests.integration.owners import Book, environment_of, silent
 from tests.partner.hearing import Ear, tenant, usage
 from tests.support.servers import TestDatabase
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -263,9 +264,11 @@ async def test_a_row_that_events_hold_stops_neither_the_rows_before_it_nor_the_r
     async with kept.mongo.client.start_session() as held, await held.start_transaction():
         await kept.mongo.db["standings"].update_one({"_id": "id-of-t2"}, {"$set": {"lap": 0}}, session=held)
         renewing = asyncio.create_task(kept.renewal().run(silent))
-        async with asyncio.timeout(20):
-            while (await kept.seats_used()).get("t1") != 5:
-                await asyncio.sleep(0.05)
+
+        async def before_it() -> bool:
+            return (await kept.seats_used()).get("t1") == 5
+
+        await eventually(before_it)
         assert await kept.seats_used() == {"t0": 5, "t1": 5, "t2": 4, "t3": 4, "t4": 4}
         await held.abort_transaction()
     await renewing

@@ -28,7 +28,7 @@ def test_a_taken_port_is_named_with_its_holder_and_the_remedy(place: Place, offs
 
 def test_the_holder_is_found_behind_a_file_that_it_closed_meanwhile(place: Place) -> None:
     # Looking opens a file itself, whose number is the lowest free one: here one below the socket's.
-    below = Path("/proc/self/comm").open(encoding="ascii")
+    below = socket.socket()
     with socket.create_server(("127.0.0.1", place.port(MONGOD_OFFSET))) as listening:
         assert below.fileno() < listening.fileno()
         below.close()
