@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,8 +27,8 @@ from tests.audit.memory import verify
 from tests.audit.replicas import LEAN, WHOLE, Replicas, faults_of, produce
 from tests.audit.test_consumer import hurry_redelivery, unacknowledged
 from tests.support.waiting import eventually
+from tests.torture.kept import keep
 
-RESULTS = Path(__file__).parents[1] / "torture" / "results"
 SEED = int(os.environ.get("TORTURE_SEED") or 0)
 
 
@@ -183,7 +181,5 @@ async def test_five_replicas_lose_thirty_leaders_and_chain_a_hundred_thousand_ev
     assert await faults_of(root_db, 100_000) == []
     verdict = await verify(repository, vault)
     assert (verdict.broken, verdict.verified) == (None, 100_000)
-    result = {"seed": seed, "at": datetime.now(UTC).isoformat(timespec="seconds"), "replicas": 5, "producers": 50}
-    result |= {**figures, "entries": verdict.verified, "faults": []}
-    say(json.dumps(result, indent=2))
-    (RESULTS / "chain.json").write_text(json.dumps(result, indent=2) + "\n")
+    setting = {"seed": seed, "replicas": 5, "producers": 50}
+    say(keep("chain", {**setting, **figures, "entries": verdict.verified, "faults": []}))

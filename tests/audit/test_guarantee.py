@@ -32,6 +32,7 @@ from tests.audit.memory import (
     witness_in,
 )
 from tests.audit.operators import ALTERED_CHECKPOINT, EVERY, LENGTH, OPERATORS, World, unwitnessed
+from tests.torture.kept import keep, kept
 
 FEW = (103, 300)
 AT_THE_END = (
@@ -124,7 +125,10 @@ async def test_an_attack_on_the_last_entry_is_found_and_named(name: str) -> None
 @pytest.mark.torture
 @pytest.mark.parametrize("name", OPERATORS)
 async def test_an_attack_at_each_position_is_found_and_named(name: str) -> None:
-    assert await attack(name, range(1, LENGTH + 1)) >= LENGTH // 10
+    done = await attack(name, range(1, LENGTH + 1))
+    assert done >= LENGTH // 10
+    told = {**kept("guarantee").get("found", {}), name: done}
+    keep("guarantee", {"entries": LENGTH, "operators": len(told), "attacks": sum(told.values()), "found": told})
 
 
 @pytest.mark.parametrize("name", ["edit_outcome", "delete", "edit_and_rehash_everything"])
@@ -185,6 +189,7 @@ async def test_no_length_of_the_log_raises_a_false_alarm(count: int) -> None:
 async def test_no_length_at_all_raises_a_false_alarm() -> None:
     for count in range(LENGTH + 1):
         await test_no_length_of_the_log_raises_a_false_alarm(count)
+    keep("false_alarms", {"lengths": LENGTH + 1, "alarms": 0})
 
 
 @pytest.mark.parametrize(

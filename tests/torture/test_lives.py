@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,11 +23,11 @@ from tests.support.waiting import eventually
 from tests.tenant.suite import Suite, World, suite
 from tests.torture.events import Told, told
 from tests.torture.held import differences
+from tests.torture.kept import keep
 from tests.torture.lives import Caller, Expected, Habits, Life
 from tests.torture.stand import FAULTS, Service, Weather
 
 __all__ = ["suite"]
-RESULTS = Path(__file__).parent / "results"
 GUESTS = tuple(f"guest-{number}@agency.example" for number in range(6))
 SEED = int(os.environ.get("TORTURE_SEED") or 0)
 RESYNC_SECONDS = 10
@@ -207,11 +205,8 @@ async def test_two_hundred_tenants_live_through_storms_and_twenty_kills_and_ever
     async with torture(service_environment, mongo, suite, log, seed=seed, bound=600, say=say) as tormented:
         tenants, figures = await tormented.run(lives=200, kills=20, at_once=32)
         found = await everything_told(mongo, nats_server, nats_topology, tenants)
-    result = {"seed": seed, "at": datetime.now(UTC).isoformat(timespec="seconds"), **figures, "events": found.count}
-    say(json.dumps(result, indent=2))
     assert figures["kills"] == 20
     assert figures["faults"].keys() == {rule["effect"] for rule in FAULTS}
     for decision in ("changed", "suspended", "resumed", "deleted", "restored", "invited", "removed"):
         assert figures["answers"].get(decision, 0) >= 5, decision
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "lives.json").write_text(json.dumps(result, indent=2) + "\n")
+    say(keep("lives", {"seed": seed, **figures, "events": found.count}))
