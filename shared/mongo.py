@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -73,6 +74,14 @@ def is_write_conflict(error: BaseException) -> bool:
     return isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT
 
 
+def within(seconds: float) -> AbstractContextManager[None]:
+    """Give everything that is asked of the database inside the block so many seconds together.
+
+    Raises one of DATABASE_UNAVAILABLE when they are over.
+    """
+    return pymongo.timeout(seconds)
+
+
 class Claim(Protocol):
     """Something that a transaction takes as its first act and settles as its last (an idempotency key)."""
 
@@ -124,8 +133,8 @@ class Mongo:
         asking.add_done_callback(_read)
         await asyncio.shield(asking)
 
-    async def _ping(self, within: float) -> None:
-        with pymongo.timeout(within):
+    async def _ping(self, seconds: float) -> None:
+        with within(seconds):
             await self.db.command("ping", read_preference=ReadPreference.PRIMARY)
 
     async def ensure_indexes(self, indexes: Mapping[str, Sequence[Index]]) -> None:
@@ -153,12 +162,12 @@ class Transactions:
         body: Callable[[Transaction], Awaitable[T]],
         claim: Claim | None = None,
         *,
-        within: float = TRANSACTION_SECONDS,
+        seconds: float = TRANSACTION_SECONDS,
     ) -> T:
         """Return what ``body`` returned in the run that committed.
 
         A ``TransientTransactionError`` repeats the body, an ``UnknownTransactionCommitResult`` the commit, for at
-        most ``within`` seconds; every other error aborts and is raised.
+        most so many seconds; every other error aborts and is raised.
 
         Raises:
             one of DATABASE_UNAVAILABLE: it did not commit, or the database went away before it said so. Whoever was
@@ -176,7 +185,7 @@ class Transactions:
         if not self._client.topology_description.has_writable_server():
             # Inside the deadline below the driver looks for a server until the deadline; here, for SELECTION_MS.
             await self._client.admin.command("ping")
-        with pymongo.timeout(within):
+        with within(seconds):
             return await self._attempt(attempt)
 
     async def _attempt(self, attempt: Callable[[Transaction], Awaitable[T]]) -> T:

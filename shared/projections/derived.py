@@ -21,11 +21,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import pymongo
-
 from shared.errors import Conflict
 from shared.leases import Lease, LeaseLost
-from shared.mongo import TRANSACTION_SECONDS, Mongo, Transaction, is_unavailable, is_write_conflict
+from shared.mongo import TRANSACTION_SECONDS, Mongo, Transaction, is_unavailable, is_write_conflict, within
 from shared.projections.generations import Generations
 from shared.projections.snapshots import Say
 
@@ -161,7 +159,7 @@ class Renewal:
                 ids = ids[: len(ids) // 2]
         return await self._step(lap, ids)
 
-    async def _step(self, lap: Lap, ids: Sequence[str], within: float = TRANSACTION_SECONDS) -> Lap:
+    async def _step(self, lap: Lap, ids: Sequence[str], seconds: float = TRANSACTION_SECONDS) -> Lap:
         async def body(tx: Transaction) -> Lap:
             otherwise = await self._derivation.remake(ids, tx)
             await self._lease.assert_held(tx)
@@ -170,9 +168,9 @@ class Renewal:
             await self._keep(Progress(progress.made_of, progress.laps, gone), tx)
             return gone
 
-        with pymongo.timeout(within):
+        with within(seconds):
             await self._derivation.mark(ids, lap.number)
-        return await self._transactions.run(body, within=within)
+        return await self._transactions.run(body, seconds=seconds)
 
     async def _end(self, lap: Lap) -> None:
         async def body(tx: Transaction) -> None:

@@ -19,8 +19,8 @@ from shared.projections.derived import Lap, Renewal
 
 
 class Dying(Renewal):
-    async def _step(self, lap: Lap, ids: Sequence[str], within: float = TRANSACTION_SECONDS) -> Lap:
-        await super()._step(lap, ids, within)
+    async def _step(self, lap: Lap, ids: Sequence[str], seconds: float = TRANSACTION_SECONDS) -> Lap:
+        await super()._step(lap, ids, seconds)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("it is dead")
 
