@@ -61,6 +61,8 @@ class Process:
 
 
 _ERASURES = ("user.erased.v1",)
+_FORGOTTEN = tuple(f"{word}.person_forgotten.v1" for word in ("partner", "billing", "flag", "health", "audit"))
+"""What everybody who hears of an erasure answers."""
 
 PROCESSES: tuple[Process, ...] = (
     Process(
@@ -73,7 +75,11 @@ PROCESSES: tuple[Process, ...] = (
     Process(
         "tenant",
         owns=("tenant", "platform", "user"),
-        consumers=(ConsumerSpec("tenant-partners", ("partner.>",)), ConsumerSpec("tenant-prices", ("price.>",))),
+        consumers=(
+            ConsumerSpec("tenant-partners", ("partner.>",)),
+            ConsumerSpec("tenant-prices", ("price.>",)),
+            ConsumerSpec("tenant-forgotten", _FORGOTTEN),
+        ),
     ),
     Process(
         "partner",
