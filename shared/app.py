@@ -123,10 +123,9 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
-    endless workers; one that fails is logged and started again. The relay of the outbox is always one of them, and so
-    is the forgetting of people who are erased, wherever ``shared.topology`` has a consumer for it.
-    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections,
-    ``operations`` describe the routes to clients.
+    endless workers; one that fails is logged and started again. The relay of the outbox is always one of them, and the
+    forgetting of erased people wherever ``shared.topology`` has a consumer for it. ``closing`` is called once at the
+    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]

@@ -133,7 +133,7 @@ def forget_in_event(event_type: str, envelope_data: dict[str, Any], person: str)
 
 
 def forget_in_answer(body: bytes, people: Collection[str]) -> tuple[str, bytes] | None:
-    """Return of whom of ``people`` a stored answer is, and the answer without them; None if it holds nothing of them."""
+    """Return of whom of ``people`` an answer is, and the answer without them; None if it holds nothing of them."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -21,6 +21,8 @@ DUPLICATE_WINDOW = timedelta(minutes=10)
 ACK_WAIT = timedelta(seconds=30)
 STREAM_BYTES = 8 * 1024**3
 BUCKET_BYTES = 1024**3
+SESSION_LASTS = timedelta(hours=12)
+"""After its sign-in nothing keeps a browser's session alive for longer; its bucket drops it when it is idle."""
 PULL_PENDING = 4_000
 """Unacknowledged messages a consumer may hold; the back-pressure of every projection."""
 
