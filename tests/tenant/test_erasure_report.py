@@ -14,10 +14,12 @@ from nats.js.client import JetStreamContext
 from services.tenant.people.erasure.report.backends import Gone, suite_of
 from services.tenant.people.erasure.report.models import Backend, Kept, Part, account_of, status_of
 from services.tenant.people.erasure.report.remains import remains_of
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.provisioning.models import Agreement, Condition
 from services.tenant.provisioning.repository import Row
 from shared.clock import SystemClock, parse_rfc3339, rfc3339
 from shared.ids import new_id
+from shared.mongo import Mongo
 from shared.testing import operator
 from shared.topology import Topology
 from tests.support.servers import nats_url
@@ -258,3 +260,11 @@ def test_a_user_of_the_file_service_is_one_for_all_tenants_and_goes_with_a_tenan
     assert status(row, made=False, there=False) == "kept"
     retired = Row("t1", "acme", conditions={"ocis": Condition("ready", "Erased", "", AT, 1)})
     assert status(retired, made=True, there=False) == "gone"
+
+
+async def test_a_service_that_answers_again_adds_to_what_it_said_in_any_order(mongo: Mongo) -> None:
+    book, early, late = ErasureBook(mongo), Part(AT, 3, 1, 2), Part(AT + timedelta(hours=1), 1, 0, 0)
+    for person, told in (("p", (early, late)), ("q", (late, early))):
+        for part in told:
+            await book.add(person, "audit", part)
+        assert (await book.find(person)).services == {"audit": Part(AT + timedelta(hours=1), 4, 1, 2)}
