@@ -26,8 +26,9 @@ from shared.bus import BusUnavailable
 from shared.clock import Clock
 from shared.contracts.session import EndReason
 from shared.ids import new_id
+from shared.topology import SESSION_LASTS
 
-ABSOLUTE_SECONDS: Final = 12 * 3600.0
+ABSOLUTE_SECONDS: Final = SESSION_LASTS.total_seconds()
 TOUCH_SECONDS: Final = 60.0
 RENEW_BEFORE_SECONDS: Final = 10.0
 """Before an access token expires; the authenticator's skew of 30 s lies beyond it."""

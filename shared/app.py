@@ -38,6 +38,7 @@ from shared.errors import (
     problem,
     render,
 )
+from shared.forgetting import hearing_erasures
 from shared.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from shared.idempotency import Answer, IdempotencyClaim, Replay
 from shared.ids import new_id
@@ -122,16 +123,17 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
-    endless workers; one that fails is logged and started again. The relay of the outbox is always one of them.
-    ``closing`` is called once at the end: clients of other systems. ``keeper`` keeps the service's projections,
-    ``operations`` describe the routes to clients.
+    endless workers; one that fails is logged and started again. The relay of the outbox is always one of them, and the
+    forgetting of erased people wherever ``shared.topology`` has a consumer for it. ``closing`` is called once at the
+    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
     if keeper is not None:
         first.append(keeper.prepare)
         tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
-    lifespan = _lifespan(platform, first, (*tasks, platform.relay().run), closing, prepared)
+    forgetting = hearing_erasures(platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name)
+    lifespan = _lifespan(platform, first, (*tasks, *forgetting, platform.relay().run), closing, prepared)
     app = _described(platform, routers, operations or {}, lifespan)
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))

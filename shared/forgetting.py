@@ -1,25 +1,41 @@
 """Forgetting a person who was erased, in what every service keeps alike: events in the outbox and stored answers.
 
 The tenant service does it before it answers. Every other one hears ``user.erased.v1`` through a consumer of its own,
-and forgets in the transaction that claims the event: told once is forgotten once, and an outage only delays it.
+forgets in the transaction that claims the event, and says so in the same one: told once is forgotten and answered once,
+and an outage only delays it. An answer holds no more of the person than their id, so nobody has to forget it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from shared.actors import system
 from shared.bus import Bus
 from shared.clock import Clock
-from shared.contracts.envelope import CloudEvent, personal_paths
+from shared.contracts.envelope import CloudEvent, PersonResource, personal_paths
+from shared.contracts.forgetting import BY_SERVICE, PersonForgotten
 from shared.contracts.registry import contract_for
 from shared.contracts.user import UserErased
 from shared.inbox import EventConsumer
 from shared.mongo import Mongo, Transaction
+from shared.outbox import Outbox
+from shared.topology import BY_NAME
 
+ACTOR = system("forgetting")
 _NAMING = ("email", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many events of an outbox, and how many stored answers, held something of a person and do not any more."""
+
+    events: int
+    answers: int
 
 
 class Forgetting:
@@ -29,38 +45,74 @@ class Forgetting:
         self._events = mongo.db["outbox"]
         self._answers = mongo.db["idempotency"]
 
-    async def handle(self, event: CloudEvent, tx: Transaction) -> None:
-        """Apply ``user.erased.v1``; nothing else comes here."""
-        erased = UserErased.model_validate(event.data)
-        await self.forget_in_events(erased.resource.id, tx)
-        await self.forget_in_answers([erased.resource.id], tx)
+    async def forget(self, person: str, tx: Transaction) -> Forgotten:
+        """Blank what is personal of a person in both; a second time finds nothing."""
+        events = await self.forget_in_events(person, tx)
+        answers = await self.forget_in_answers([person], tx)
+        return Forgotten(events, answers[person])
 
-    async def forget_in_events(self, person: str, tx: Transaction | None = None) -> None:
-        """Blank what is personal of a person in events, told or not; one not told yet is still told."""
+    async def forget_in_events(self, person: str, tx: Transaction | None = None) -> int:
+        """Blank what is personal of a person in events, told or not; one not told yet is still told.
+
+        Return in how many there was something.
+        """
         acted = {"envelope.data.actor.id": person, "envelope.data.actor.type": "user"}
         query = {"$or": [{"aggregate": f"users/{person}"}, acted]}
+        blanked = 0
         async for row in self._events.find(query, {"type": 1, "envelope.data": 1}, session=tx):
             data = row["envelope"]["data"]
             if forget_in_event(row["type"], data, person):
                 await self._events.update_one({"_id": row["_id"]}, {"$set": {"envelope.data": data}}, session=tx)
+                blanked += 1
+        return blanked
 
-    async def forget_in_answers(self, people: Collection[str], tx: Transaction | None = None) -> None:
-        """Blank stored answers that are about one of ``people``. Reads all answers of a day."""
+    async def forget_in_answers(self, people: Collection[str], tx: Transaction | None = None) -> Counter[str]:
+        """Blank stored answers that are about one of ``people``; return of whom how many. Reads all of a day."""
+        blanked: Counter[str] = Counter()
         async for row in self._answers.find({"answer": {"$ne": None}}, {"answer.body": 1}, session=tx):
-            body = forget_in_answer(bytes(row["answer"]["body"]), people)
-            if body is not None:
+            found = forget_in_answer(bytes(row["answer"]["body"]), people)
+            if found is not None:
+                person, body = found
                 change = {"$set": {"answer.body": body}}
                 await self._answers.update_one({"_id": row["_id"]}, change, session=tx)
+                blanked[person] += 1
+        return blanked
 
 
-def hearing_erasures(bus: Bus, mongo: Mongo, clock: Clock, service: str) -> Callable[[], Awaitable[None]]:
-    """Return the task in which ``service`` forgets people, for the list of its tasks."""
+class AnsweredForgetting:
+    """Applies ``user.erased.v1`` in a service, and answers it."""
+
+    def __init__(self, mongo: Mongo, outbox: Outbox, service: str) -> None:
+        self._forgetting = Forgetting(mongo)
+        self._outbox = outbox
+        self._answer = BY_SERVICE[service]
+
+    async def handle(self, event: CloudEvent, tx: Transaction) -> None:
+        """Apply the event; nothing else comes here."""
+        await self.forget(UserErased.model_validate(event.data).resource.id, tx)
+
+    async def forget(self, person: str, tx: Transaction, **more: int) -> None:
+        """Forget a person and say so, with ``more`` of what this service alone has forgotten."""
+        forgotten = await self._forgetting.forget(person, tx)
+        resource = PersonResource(type="user", id=person)
+        counts = {"events": forgotten.events, "answers": forgotten.answers, **more}
+        answer: PersonForgotten = self._answer.model_validate({"actor": ACTOR, "resource": resource, **counts})
+        await self._outbox.add(tx, answer)
+
+
+def hearing_erasures(
+    bus: Bus, mongo: Mongo, outbox: Outbox, clock: Clock, service: str
+) -> list[Callable[[], Awaitable[None]]]:
+    """Return the task in which ``service`` forgets people, for the list of its tasks; none where it hears of nobody."""
+    consumer = f"{service}-erasures"
+    if consumer not in {spec.name for spec in BY_NAME[service].consumers}:
+        return []
 
     async def hear() -> None:
         # Made anew at each start of the worker: what it pulled with may not outlive it.
-        await EventConsumer(bus, f"{service}-erasures", mongo, Forgetting(mongo).handle, clock).run()
+        await EventConsumer(bus, consumer, mongo, AnsweredForgetting(mongo, outbox, service).handle, clock).run()
 
-    return hear
+    return [hear]
 
 
 def forget_in_event(event_type: str, envelope_data: dict[str, Any], person: str) -> bool:
@@ -80,16 +132,20 @@ def forget_in_event(event_type: str, envelope_data: dict[str, Any], person: str)
     return found
 
 
-def forget_in_answer(body: bytes, people: Collection[str]) -> bytes | None:
-    """Return a stored answer without what is personal of ``people``; None if it holds nothing of them."""
+def forget_in_answer(body: bytes, people: Collection[str]) -> tuple[str, bytes] | None:
+    """Return of whom of ``people`` an answer is, and the answer without them; None if it holds nothing of them."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(answer, dict) or not {answer.get("id"), answer.get("userId")} & set(people):
+    if not isinstance(answer, dict):
         return None
+    about = {answer.get("id"), answer.get("userId")} & set(people)
     blank = {name: "" for name in _NAMING if name in answer}  # as they stand beside a person who was erased
-    return orjson.dumps({name: value for name, value in {**answer, **blank}.items() if name != "subject"})
+    without = {name: value for name, value in {**answer, **blank}.items() if name != "subject"}
+    if not about or without == answer:
+        return None
+    return min(str(person) for person in about), orjson.dumps(without)
 
 
 def _is(member: Any, person: str) -> bool:

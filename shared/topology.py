@@ -21,6 +21,8 @@ DUPLICATE_WINDOW = timedelta(minutes=10)
 ACK_WAIT = timedelta(seconds=30)
 STREAM_BYTES = 8 * 1024**3
 BUCKET_BYTES = 1024**3
+SESSION_LASTS = timedelta(hours=12)
+"""After its sign-in nothing keeps a browser's session alive for longer; its bucket drops it when it is idle."""
 PULL_PENDING = 4_000
 """Unacknowledged messages a consumer may hold; the back-pressure of every projection."""
 
@@ -61,6 +63,8 @@ class Process:
 
 
 _ERASURES = ("user.erased.v1",)
+_FORGOTTEN = tuple(f"{word}.person_forgotten.v1" for word in ("partner", "billing", "flag", "health", "audit"))
+"""What everybody who hears of an erasure answers."""
 
 PROCESSES: tuple[Process, ...] = (
     Process(
@@ -73,7 +77,11 @@ PROCESSES: tuple[Process, ...] = (
     Process(
         "tenant",
         owns=("tenant", "platform", "user"),
-        consumers=(ConsumerSpec("tenant-partners", ("partner.>",)), ConsumerSpec("tenant-prices", ("price.>",))),
+        consumers=(
+            ConsumerSpec("tenant-partners", ("partner.>",)),
+            ConsumerSpec("tenant-prices", ("price.>",)),
+            ConsumerSpec("tenant-forgotten", _FORGOTTEN),
+        ),
     ),
     Process(
         "partner",

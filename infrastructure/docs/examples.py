@@ -19,6 +19,7 @@ from shared.contracts import (
     access,
     billing,
     flag,
+    forgetting,
     gateway,
     partner,
     session,
@@ -83,7 +84,7 @@ def example_of(contract: type[Event]) -> dict[str, Any]:
         subject=event.subject,
         time=world.moment(_AT),
         sourceseq=0 if publisher == "gateway" else 1_204,
-        requestid="0198c0de-7a11-7000-8000-00000000beef" if told.actor else None,
+        requestid="0198c0de-7a11-7000-8000-00000000beef" if told.actor and told.actor.type != "system" else None,
         data={},
     )
     data = _without_unchanged(event.model_dump(mode="json", by_alias=True))
@@ -103,13 +104,32 @@ def _without_unchanged(data: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _all_told() -> dict[type[Event], _Told]:
-    return {**_refusals(), **_catalog(), **_flags(), **_gateway(), **_partners(), **_tenants(), **_people()}
+    return {
+        **_refusals(),
+        **_catalog(),
+        **_flags(),
+        **_gateway(),
+        **_partners(),
+        **_tenants(),
+        **_people(),
+        **_forgetting(),
+    }
 
 
 def _refusals() -> dict[type[Event], _Told]:
     asked = Resource(type="operation", id="/api/tenants/{slug}/suspend", name="acme", tenant_slug="acme")
     said = {"operation": "POST /api/tenants/{slug}/suspend", "code": "operator_token_required", "outcome": "denied"}
     return {denied: _Told(asked, actor=_OWNER, more=said) for denied in access.BY_SERVICE.values()}
+
+
+def _forgetting() -> dict[type[Event], _Told]:
+    gone = PersonResource(type="user", id=world.PERSON_ID)
+    actor = Actor(type="system", id="forgetting")
+    counts = {"events": 3, "answers": 1}
+    told: dict[type[Event], _Told] = {
+        answer: _Told(gone, actor=actor, more=counts) for answer in forgetting.BY_SERVICE.values()
+    }
+    return told | {forgetting.AuditPersonForgotten: _Told(gone, actor=actor, more={**counts, "keys": 2})}
 
 
 def _catalog() -> dict[type[Event], _Told]:

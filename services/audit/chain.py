@@ -40,6 +40,12 @@ class Tenure(Protocol):
     async def assert_held(self, tx: Transaction) -> None: ...
 
 
+class Forgetful(Protocol):
+    """Whatever else of the database names a person (`shared.forgetting.AnsweredForgetting`)."""
+
+    async def forget(self, person: str, tx: Transaction, **more: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What one batch did: the head afterwards, and how many of its facts were new."""
@@ -68,13 +74,25 @@ def link(head: Head, committed: Iterable[Stored]) -> list[Stored]:
 
 
 class ChainWriter:
-    """Appends batches of facts. Several may exist; only the holder of the tenure gets anything committed."""
+    """Appends batches of facts. Several may exist; only the holder of the tenure gets anything committed.
 
-    def __init__(self, transactions: Transactions, repository: AuditRepository, vault: Vault, tenure: Tenure) -> None:
+    `forgetful` forgets an erased person in the service's outbox and stored answers, and answers the erasure, in the
+    transaction that destroys their keys. Without one, where no outbox is beside the chain, the keys alone go.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        repository: AuditRepository,
+        vault: Vault,
+        tenure: Tenure,
+        forgetful: Forgetful | None = None,
+    ) -> None:
         self._transactions = transactions
         self._repository = repository
         self._vault = vault
         self._tenure = tenure
+        self._forgetful = forgetful
 
     async def append(
         self, facts: Sequence[Fact], *, also: Callable[[Transaction], Awaitable[None]] | None = None
@@ -110,12 +128,19 @@ class ChainWriter:
         after = Head(entries[-1]["seq"], entries[-1]["hash"])
         await self._repository.extend(head, entries, after, tx)
         await self._repository.save_keys(ring.created, ring.met, tx)
-        await self._repository.destroy_keys(ring.destroyed, erasures, tx)
+        await self._forget(ring, erasures, tx)
         await self._repository.save_tenants(_newest_places(fresh), tx)
         known = await self._repository.sources(sorted({fact.source for fact in fresh}), tx)
         advanced = advance(known, fresh)
         await self._repository.save_sources(advanced, tx)
         return Appended(after, len(entries), len(facts) - len(fresh)), known, advanced
+
+    async def _forget(self, ring: KeyRing, erasures: Sequence[Erasure], tx: Transaction) -> None:
+        destroyed = await self._repository.destroy_keys(ring.destroyed, erasures, tx)
+        if self._forgetful is None:
+            return
+        for erasure in erasures:
+            await self._forgetful.forget(erasure.person, tx, keys=destroyed.together_with(erasure))
 
     async def _fresh(self, facts: Sequence[Fact], tx: Transaction) -> list[Fact]:
         by_id: dict[str, Fact] = {}

@@ -26,6 +26,19 @@ class Erasure:
         return PERSON_OWNER + self.person
 
 
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """Whose data keys a batch took away, and how many of unreadable messages."""
+
+    owners: tuple[str, ...] = ()
+    raw: int = 0
+
+    def together_with(self, erasure: Erasure) -> int:
+        """How many keys went with one erasure: all of them but those of other persons."""
+        shared = [owner for owner in self.owners if not owner.startswith(PERSON_OWNER)]
+        return self.owners.count(erasure.owner) + len(shared) + self.raw
+
+
 def erasures_in(facts: Iterable[Fact]) -> list[Erasure]:
     """The erasures that these facts tell, one for each person, the first that comes.
 

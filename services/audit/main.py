@@ -43,6 +43,7 @@ from services.audit.verifications.routes import router as verification_routes
 from services.audit.verifications.service import VerificationService
 from services.audit.verifications.worker import Desk, VerificationWorker
 from shared.app import Platform, create_app
+from shared.forgetting import AnsweredForgetting
 
 CHAIN_LEASE = "audit-chain"
 CHECKPOINT_LEASE = "audit-checkpoint"
@@ -79,7 +80,8 @@ def wire(platform: Platform, settings: AuditSettings, stores: Stores) -> Deps:
     signed = signed_log(platform.mongo, settings, stores, platform.clock)
     cold = Cold.wired(platform, settings, signed.entries, stores.archives)
     lease = platform.lease(CHAIN_LEASE)
-    writer = ChainWriter(platform.mongo.transactions, signed.entries, signed.vault, lease)
+    forgetful = AnsweredForgetting(platform.mongo, platform.outbox, platform.name)
+    writer = ChainWriter(platform.mongo.transactions, signed.entries, signed.vault, lease, forgetful)
     audit = AuditService(signed.entries, signed.vault, cold.pages)
     stored = ProofRepository(platform.mongo.db)
     tree = Tree(stored)

@@ -13,7 +13,7 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import BulkWriteError, ExecutionTimeout
 
 from services.audit.canonical import MAX_INTEGER
-from services.audit.erasing import Erasure
+from services.audit.erasing import Destroyed, Erasure
 from services.audit.models import Head, Query, Stored, TenantPlace
 from services.audit.verifier import ChainBrokenError
 from shared.mongo import Database, Document, Index, Transaction
@@ -142,26 +142,30 @@ class AuditRepository:
                 session=tx,
             )
 
-    async def destroy_keys(self, owners: Iterable[str], erasures: Sequence[Erasure], tx: Transaction) -> None:
+    async def destroy_keys(self, owners: Iterable[str], erasures: Sequence[Erasure], tx: Transaction) -> Destroyed:
         """Take the keys of `owners` away, and note the erasures that ask for it; a second time changes nothing.
 
         Rows of `raw:` owners go with any erasure: nobody can say whom the bytes of an unreadable message name.
         """
         if not erasures:
-            return
+            return Destroyed()
         at = min(erasure.at for erasure in erasures)
         gone: list[Document] = [
             {"$set": {"erasedAt": {"$ifNull": ["$erasedAt", at]}}},
             {"$unset": ["wrapped", "addresses"]},
         ]
+        taken: list[str] = []
         for owner in owners:
             # An owner never met gets a row, so that what comes late finds no key and makes none.
-            await self._keys.update_one({"_id": owner}, gone, upsert=True, session=tx)
-        await self._keys.update_many({"_id": {"$regex": "^raw:"}, "wrapped": {"$exists": True}}, gone, session=tx)
+            result = await self._keys.update_one({"_id": owner}, gone, upsert=True, session=tx)
+            taken += [owner] * result.modified_count
+        unreadable = {"_id": {"$regex": "^raw:"}, "wrapped": {"$exists": True}}
+        raw = await self._keys.update_many(unreadable, gone, session=tx)
         for erasure in erasures:
             await self._erasures.update_one(
                 {"_id": erasure.person}, {"$setOnInsert": {"at": erasure.at}}, upsert=True, session=tx
             )
+        return Destroyed(tuple(taken), raw.modified_count)
 
     async def erasures(self) -> AsyncIterator[Erasure]:
         """Everybody who was erased, by id."""

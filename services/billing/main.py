@@ -19,7 +19,6 @@ from services.billing.snapshots import router as snapshots
 from services.billing.subscriptions import Repricer, SubscriptionService
 from shared.app import Platform, create_app, serve
 from shared.contracts.tenant import TenantState
-from shared.forgetting import hearing_erasures
 from shared.inbox import EventConsumer
 from shared.projections import commands
 from shared.projections.catch_up import CatchUp
@@ -57,7 +56,7 @@ def build(settings: BillingSettings, platform: Platform | None = None) -> FastAP
         [router, snapshots],
         operations=OPERATIONS,
         indexes=INDEXES,
-        tasks=[consumer.run, repricer.run, hearing_erasures(platform.bus, platform.mongo, platform.clock, NAME)],
+        tasks=[consumer.run, repricer.run],
         keeper=_keeper(platform, settings, service),
     )
 

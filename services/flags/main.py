@@ -15,7 +15,6 @@ from services.flags.routes import router
 from services.flags.service import FlagService
 from services.flags.settings import FlagsSettings
 from shared.app import Platform, create_app, serve
-from shared.forgetting import hearing_erasures
 from shared.inbox import EventConsumer
 from shared.projections import commands
 from shared.projections.keeper import Keeper
@@ -51,7 +50,7 @@ def build(settings: FlagsSettings, platform: Platform | None = None) -> FastAPI:
         [router],
         operations=OPERATIONS,
         indexes=INDEXES,
-        tasks=[seed, consumer.run, hearing_erasures(platform.bus, platform.mongo, platform.clock, NAME)],
+        tasks=[seed, consumer.run],
         keeper=_keeper(platform, settings, tenants),
     )
 

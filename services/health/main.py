@@ -16,7 +16,6 @@ from services.health.routes import router
 from services.health.service import HealthService
 from services.health.settings import HealthSettings
 from shared.app import Platform, create_app, serve
-from shared.forgetting import hearing_erasures
 from shared.http_client import trust
 from shared.settings import load
 
@@ -47,7 +46,7 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
         [router],
         operations=OPERATIONS,
         indexes=INDEXES,
-        tasks=[service.run, hearing_erasures(platform.bus, platform.mongo, platform.clock, NAME)],
+        tasks=[service.run],
         closing=[client.aclose],
         public=("/health",),
     )

@@ -29,7 +29,6 @@ from services.partner.standings.repository import StandingRepository
 from services.partner.standings.service import Projections, Standings
 from services.partner.terminations import Books, Terminations
 from shared.app import Platform, Task, create_app, serve
-from shared.forgetting import hearing_erasures
 from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo
 from shared.projections import commands
@@ -75,7 +74,6 @@ def build(settings: PartnerSettings, platform: Platform | None = None) -> FastAP
         tasks=[
             _hearing(platform, TENANTS, TenantEvents(projections, kept, deps.terminations).handle),
             _hearing(platform, SUBSCRIPTIONS, SubscriptionEvents(projections, kept).handle),
-            hearing_erasures(platform.bus, platform.mongo, platform.clock, NAME),
         ],
         keeper=keeper_of(platform, settings, projections, kept),
     )

@@ -10,12 +10,15 @@ from fastapi import FastAPI
 
 from services.tenant.authentik import Authentik
 from services.tenant.completion import Completion
-from services.tenant.consumers import PARTNERS, PRICES, PartnerEvents, PriceEvents
+from services.tenant.consumers import FORGOTTEN, PARTNERS, PRICES, ForgottenEvents, PartnerEvents, PriceEvents
 from services.tenant.deletions import Deletions
 from services.tenant.examples import OPERATIONS
 from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
 from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.report.repository import ErasureBook
+from services.tenant.people.erasure.report.routes import router as erasure_router
+from services.tenant.people.erasure.report.service import ErasureReports
 from services.tenant.people.erasure.repository import INDEXES as ERASURE_INDEXES
 from services.tenant.people.invites import Invites
 from services.tenant.people.repository import INDEXES as PEOPLE_INDEXES
@@ -80,6 +83,7 @@ class Deps:
     resends: Resends
     roles: Roles
     erasures: Erasures
+    erasure_reports: ErasureReports
     drift: DriftService
     certificates: Certificates
     snapshots: Snapshots
@@ -99,7 +103,16 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
     return create_app(
         platform,
         _deps(lifecycle, people, provisioning, _snapshots(platform.mongo, tenants)),
-        [router, transfers_router, drift_router, certificate_router, people_router, internal, snapshots],
+        [
+            router,
+            transfers_router,
+            drift_router,
+            certificate_router,
+            people_router,
+            erasure_router,
+            internal,
+            snapshots,
+        ],
         indexes=ALL_INDEXES,
         tasks=[
             *_listening(platform, PartnerEvents(partners, ends), PriceEvents(prices)),
@@ -127,6 +140,7 @@ def _deps(lifecycle: Lifecycle, people: People, provisioning: Provisioning, snap
         resends=people.resends,
         roles=people.roles,
         erasures=people.erasures,
+        erasure_reports=people.erasure_reports,
         drift=provisioning.drift,
         certificates=provisioning.certificates,
         snapshots=snapshots,
@@ -144,7 +158,8 @@ def _keeper(
 
 
 def _listening(platform: Platform, partners: PartnerEvents, prices: PriceEvents) -> list[Task]:
-    heard: dict[str, Handler] = {PARTNERS: partners.handle, PRICES: prices.handle}
+    forgotten = ForgottenEvents(ErasureBook(platform.mongo))
+    heard: dict[str, Handler] = {PARTNERS: partners.handle, PRICES: prices.handle, FORGOTTEN: forgotten.handle}
     return [
         EventConsumer(platform.bus, consumer, platform.mongo, handler, platform.clock).run
         for consumer, handler in heard.items()

@@ -14,16 +14,18 @@ from pydantic import BaseModel
 from infrastructure.local.servers.nats import NatsServer
 from shared.bus import Bus, Outgoing
 from shared.contracts import Actor, CloudEvent
-from shared.contracts.envelope import PersonResource
+from shared.contracts.envelope import PersonResource, personal_paths
+from shared.contracts.forgetting import BY_SERVICE
 from shared.contracts.user import UserErased, UserInviteResent
-from shared.forgetting import hearing_erasures
+from shared.forgetting import AnsweredForgetting, hearing_erasures
 from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.inbox import EventConsumer
 from shared.mongo import Mongo, Transaction
 from shared.outbox import INDEXES as OUTBOX_INDEXES
+from shared.outbox import Outbox
 from shared.tasks import end_tasks
-from shared.topology import PROCESSES, Topology
+from shared.topology import PROCESSES, Topology, owner_of
 from tests.integration.parts import CLOCK, Streams, commit, connected, envelope, outgoing
 from tests.support.waiting import eventually
 
@@ -55,10 +57,12 @@ async def flags_bus(nats_server: NatsServer, nats_topology: Topology) -> AsyncIt
         yield made
 
 
-def erased(topology: Topology) -> Outgoing:
+def erased(topology: Topology, event_id: str | None = None) -> Outgoing:
+    """The erasure as it stands in the stream; ``event_id`` says it once more, past JetStream's own filter."""
     event = UserErased(actor=Actor(type="system", id="tests"), resource=PersonResource(type="user", id=GONE), version=9)
     body: dict[str, Any] = {
         **envelope(1),
+        "id": event_id or new_id(),
         "type": "user.erased.v1",
         "subject": f"users/{GONE}",
         "data": event.model_dump(mode="json", by_alias=True),
@@ -72,9 +76,19 @@ def test_every_service_with_a_database_of_its_own_hears_of_erasures() -> None:
     assert hearing == {"partner", "billing", "flags", "health"}
 
 
-async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everybody_else(
-    mongo: Mongo, bus: Bus, flags_bus: Bus, streams: Streams, nats_topology: Topology
-) -> None:
+def test_whoever_hears_of_an_erasure_answers_it_under_its_own_word_and_the_tenant_service_hears_all_of_them() -> None:
+    # FEATURES 6: every service scrubs, and the log destroys the key.
+    assert BY_SERVICE.keys() == {"partner", "billing", "flags", "health", "audit"}
+    types = {answer.type for answer in BY_SERVICE.values()}
+    assert {name: owner_of(answer.type) for name, answer in BY_SERVICE.items()} == {name: name for name in BY_SERVICE}
+    heard = [set(spec.types) for row in PROCESSES for spec in row.consumers if spec.name == "tenant-forgotten"]
+    assert heard == [types]
+    for answer in BY_SERVICE.values():
+        assert personal_paths(answer) == [("actor", "email"), ("actor", "ip"), ("resource", "name")]
+
+
+async def seeded(mongo: Mongo) -> None:
+    """Two people have acted, and an answer is stored about each."""
     await mongo.ensure_indexes({**INBOX_INDEXES, **OUTBOX_INDEXES})
     await commit(mongo, acted(GONE, "wilhelmina@nordic.example", "203.0.113.77"))
     await commit(mongo, acted(STAYS, "bert@nordic.example", "203.0.113.78"))
@@ -84,11 +98,39 @@ async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everyb
             for person, email in ((GONE, "wilhelmina@nordic.example"), (STAYS, "bert@nordic.example"))
         ]
     )
+
+
+async def test_forgetting_and_its_answer_commit_together_or_not_at_all(mongo: Mongo, nats_topology: Topology) -> None:
+    await seeded(mongo)
+    await mongo.db["inbox"].insert_one({"_id": "so that the collections are all there"})
+    before = await everything(mongo)
+    forgetting = AnsweredForgetting(mongo, Outbox(mongo, "flags", CLOCK), "flags")
+    event = CloudEvent.model_validate_json(erased(nats_topology).payload)
+
+    async def refused(tx: Transaction) -> None:
+        await forgetting.handle(event, tx)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await mongo.transactions.run(refused)
+    assert await everything(mongo) == before
+    await mongo.transactions.run(lambda tx: forgetting.handle(event, tx))
+    after = await everything(mongo)
+    assert (after.count(b"flag.person_forgotten.v1"), SECRETS[0] in after) == (2, False)  # the row and its envelope
+
+
+async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everybody_else(
+    mongo: Mongo, bus: Bus, flags_bus: Bus, streams: Streams, nats_topology: Topology
+) -> None:
+    await seeded(mongo)
     before = await everything(mongo)
     assert all(secret in before for secret in SECRETS)
-    hearing = asyncio.create_task(hearing_erasures(flags_bus, mongo, CLOCK, "flags")())
+    outbox, event_id = Outbox(mongo, "flags", CLOCK), new_id()
+    (hear,) = hearing_erasures(flags_bus, mongo, outbox, CLOCK, "flags")
+    hearing = asyncio.create_task(hear())
     try:
-        await bus.publish([erased(nats_topology)])
+        await bus.publish([erased(nats_topology, event_id)])
+        await bus.publish([erased(nats_topology, event_id)])
 
         async def heard() -> bool:
             return await mongo.db["inbox"].count_documents({}) == 1 and not await streams.unacknowledged(
@@ -98,6 +140,13 @@ async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everyb
         await eventually(heard)
     finally:
         await end_tasks([hearing])
+    assert len(await streams.events()) == 2
+    told = await mongo.db["outbox"].find({"type": "flag.person_forgotten.v1"}).to_list()
+    (answer,) = [row["envelope"] for row in told]
+    assert (answer["source"], answer["subject"]) == ("flags", f"users/{GONE}")
+    data = answer["data"]
+    assert (data["events"], data["answers"], data["resource"]["id"]) == (1, 1, GONE)
+    assert [data["resource"]["name"], data["actor"]["email"], data["actor"]["ip"]] == [None, None, None]
     after = await everything(mongo)
     assert [secret for secret in SECRETS if secret in after] == []
     assert after.count(b"bert@nordic.example") == 2

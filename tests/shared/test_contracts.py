@@ -134,7 +134,7 @@ def test_a_type_is_versioned_described_and_found_by_its_name(contract: type[Even
     assert contract.summary.endswith(".")
     assert contract_for(contract.type) is contract
     word = contract.type.split(".")[0]
-    assert contract.__module__.rpartition(".")[2] in {word, owner_of(contract.type), "access", "user"}
+    assert contract.__module__.rpartition(".")[2] in {word, owner_of(contract.type), "access", "forgetting", "user"}
 
 
 def test_an_unknown_type_has_no_contract() -> None:

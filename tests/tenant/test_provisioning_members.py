@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from services.tenant.authentik import PAGE_SIZE, Authentik, AuthentikBusy
 from services.tenant.models import MAX_SEATS
 from services.tenant.patience import SPREAD, Patience, spread
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.people.models import Human
 from services.tenant.provisioning.access_groups import MEMBER_PAGES, AccessGroups
 from services.tenant.provisioning.jmap import Jmap
 from services.tenant.provisioning.libre_graph import LibreGraph
 from services.tenant.provisioning.remote import RemoteBusy
+from shared.clock import SystemClock
 from shared.testing import operator
 from tests.sandbox.authentik.process import SEED
 from tests.sandbox.ocis.process import MANAGER
@@ -29,7 +32,16 @@ __all__ = ["suite", "world"]
 
 def erased(human: Human) -> dict[str, Any]:
     """What is left of a person who is erased: an id."""
-    return {"email": "", "name": "", "identities": (), "tenants": {}, "status": "erased", "account": None}
+    nobody = {"email": "", "name": "", "identities": (), "tenants": {}, "status": "erased", "account": None}
+    return {**nobody, "erased_at": SystemClock().now()}
+
+
+async def suite_of(world: World, human: Human) -> dict[str, str]:
+    """What the report of an erasure says of a person's mailbox and files."""
+    path = f"/api/users/{human.id}/erasure"
+    reply = await world.http.get(path, headers=CALLERS.headers(operator()))
+    assert reply.status_code == 200, reply.text
+    return {one["backend"]: one["status"] for one in reply.json()["backends"] if one["tenantSlug"] == world.slug()}
 
 
 async def test_a_person_who_is_renamed_promoted_or_moved_is_followed_in_all_three(world: World) -> None:
@@ -85,6 +97,8 @@ async def test_what_was_made_for_an_erased_person_is_destroyed_and_what_was_adop
 
     await eventually(anna_out)
     for human in (anna, bert, dora):
+        begun = functools.partial(ErasureBook(world.mongo).begin, human)
+        await world.mongo.transactions.run(begun)
         await world.change(human, **erased(human))
 
     async def destroyed() -> bool:
@@ -98,6 +112,12 @@ async def test_what_was_made_for_an_erased_person_is_destroyed_and_what_was_adop
     assert world.ocis_users().keys() == {carl.email, late}
     assert world.mailboxes().keys() == {carl.email, late}
     assert world.mailboxes()[late]["permissions"]["@type"] == "Merge"
+    gone, stays = {"stalwart": "gone", "ocis": "gone"}, {"stalwart": "kept", "ocis": "kept"}
+
+    async def reported() -> bool:
+        return [await suite_of(world, human) for human in (anna, bert, dora)] == [gone, gone, stays]
+
+    await eventually(reported)
 
 
 async def test_whoever_gets_the_address_of_somebody_who_left_does_not_get_their_mail(world: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.tenant.authentik import AuthentikError
 from services.tenant.models import PartnerNotActive, WrongStatus
+from services.tenant.people.erasure.report.examples import OPERATIONS as ERASURE_OPERATIONS
 from services.tenant.people.models import (
     AlreadyAMember,
     BelongsElsewhere,
@@ -195,4 +196,4 @@ _OF_TENANTS: Operations = {
     ),
 }
 
-OPERATIONS: Operations = {**_OF_EVERYBODY, **_OF_PARTNERS, **_OF_TENANTS}
+OPERATIONS: Operations = {**_OF_EVERYBODY, **ERASURE_OPERATIONS, **_OF_PARTNERS, **_OF_TENANTS}

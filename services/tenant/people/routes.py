@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -40,7 +39,7 @@ from shared import context
 from shared.app import Claimed, answer, send
 from shared.bodies import StrictRoute
 from shared.errors import DomainError, render
-from shared.etags import ExpectedVersion
+from shared.etags import ExpectedVersion, unless_known
 from shared.idempotency import Answer
 from shared.paging import DEFAULT_LIMIT, CursorParam, Limit, link_to
 from shared.policy import AnyPerson, Operator, from_services
@@ -118,11 +117,7 @@ async def resolve_principal(body: ResolvePrincipal, calls: Calls) -> PrincipalVi
 @router.get("/me", response_model=MeView, responses={304: {"description": "Nothing has changed"}})
 async def read_me(caller: AnyPerson, calls: Calls, if_none_match: IfNoneMatch = None) -> Response:
     """Read who the caller is, with tenants, partner and surfaces."""
-    reply = answer(me_view(await calls.people.me(caller)))
-    tag = f'"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
-    unchanged = if_none_match is not None and tag in if_none_match
-    headers = {**reply.headers, "etag": tag, "cache-control": "private, no-cache"}
-    return Response(status_code=304, headers=headers) if unchanged else Response(reply.body, 200, headers)
+    return send(unless_known(answer(me_view(await calls.people.me(caller))), if_none_match))
 
 
 @router.get("/users", response_model=PersonList)

@@ -12,6 +12,8 @@ from services.tenant.people.departures import Departures
 from services.tenant.people.directory import Directory
 from services.tenant.people.erasure.erasures import Erasures
 from services.tenant.people.erasure.removal import Removal
+from services.tenant.people.erasure.report.repository import ErasureBook
+from services.tenant.people.erasure.report.service import ErasureReports
 from services.tenant.people.erasure.repository import RefusedIdentities, Traces
 from services.tenant.people.expiry import Expiry
 from services.tenant.people.invites import Invites
@@ -25,10 +27,12 @@ from services.tenant.people.service import PeopleService
 from services.tenant.people.tasks.repository import TaskRepository
 from services.tenant.people.tasks.worker import TaskWorker
 from services.tenant.projections.repository import PartnerProjection
+from services.tenant.provisioning.repository import ProvisionedUsers, ProvisioningRepository
 from services.tenant.repository import TenantRepository
 from services.tenant.usage.book import UsageBook
 from services.tenant.usage.repository import UsageRepository
 from shared.app import Platform, Task
+from shared.mongo import Mongo
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class People:
     resends: Resends
     roles: Roles
     erasures: Erasures
+    erasure_reports: ErasureReports
     departures: Departures
     workers: tuple[Task, ...]
 
@@ -57,11 +62,11 @@ def wire_people(
     access, seats = Access(tenants, partners), Seats(records.people, tenants)
     onboarding = None if authentik is None else Onboarding(authentik, records.people)
     invites = Invites(records, access, tenants, partners, onboarding, seats)
-    traces, refused = Traces(platform.mongo), RefusedIdentities(platform.mongo)
-    erasures = Erasures(records, traces, refused, tenants, onboarding)
+    traces, refused, book = Traces(platform.mongo), RefusedIdentities(platform.mongo), ErasureBook(platform.mongo)
+    erasures = Erasures(records, traces, refused, tenants, onboarding, book)
     expiry = Expiry(records, platform.lease("invite-expiry"))
     # Of its own, so that somebody who is shut out does not wait behind the people of a tenant that is gone.
-    removals = TaskWorker(platform.mongo, records.tasks, {"erase": Removal(records, traces, authentik).settle})
+    removals = TaskWorker(platform.mongo, records.tasks, {"erase": Removal(records, traces, book, authentik).settle})
     workers = [expiry.run, removals.run]
     if authentik is not None and onboarding is not None:
         workers.append(_telling(platform, records, invites, Accounts(records, authentik, onboarding)).run)
@@ -72,9 +77,15 @@ def wire_people(
         resends=Resends(records, access, onboarding, seats),
         roles=Roles(records, access, seats),
         erasures=erasures,
+        erasure_reports=_reports(platform.mongo, records, refused, connected=authentik is not None),
         departures=Departures(records, erasures),
         workers=tuple(workers),
     )
+
+
+def _reports(mongo: Mongo, records: Records, refused: RefusedIdentities, *, connected: bool) -> ErasureReports:
+    rows, file_users = ProvisioningRepository(mongo), ProvisionedUsers(mongo)
+    return ErasureReports(records, ErasureBook(mongo), refused, rows, file_users, connected=connected)
 
 
 def _records(platform: Platform, invite_lasts: timedelta) -> Records:

@@ -118,6 +118,15 @@ class ProvisioningRepository:
         rows = self._rows.find({"_id": {"$in": list(tenant_ids)}}, {"memos": 0, "people": 0}, session=tx)
         return {row["_id"]: _from(row) async for row in rows}
 
+    async def slugs_about(self, person: str, tx: Transaction) -> list[str]:
+        """Return the slugs of the tenants whose comparisons concern a person."""
+        return [row["slug"] async for row in self._rows.find({"people": person}, {"slug": 1}, session=tx)]
+
+    async def about(self, person: str, slugs: Collection[str]) -> list[Row]:
+        """Return the rows that concern a person, and those of named tenants, by slug; with memos."""
+        query = {"$or": [{"people": person}, {"slug": {"$in": list(slugs)}}]}
+        return [_from(row) async for row in self._rows.find(query, {"people": 0}).sort("slug", 1)]
+
     async def page_across_tenants(self, limit: int, cursor: str | None) -> Page[Row]:
         """Return the rows of which something was told, by tenant id; without memos."""
         after = decode_cursor(cursor, {}, (str,))
@@ -282,8 +291,8 @@ class ProvisionedUsers:
         """Record the intent, before the user is made: a lost reply must not hide it."""
         await self._rows.update_one({"_id": person}, {"$setOnInsert": {"made": True}}, upsert=True)
 
-    async def made(self, person: str) -> bool:
-        return await self._rows.find_one({"_id": person}, {"_id": 1}) is not None
+    async def made(self, person: str, tx: Transaction | None = None) -> bool:
+        return await self._rows.find_one({"_id": person}, {"_id": 1}, session=tx) is not None
 
     async def forget(self, person: str) -> None:
         await self._rows.delete_one({"_id": person})

@@ -127,8 +127,9 @@ _NEEDS_A_CHECKPOINT = {
     ("POST", "/api/audit/proof/rebuild"),
     ("GET", "/api/audit/export"),
 }
-# What only a tenant has that has gone through a whole deletion.
+# What only a tenant has that has gone through a whole deletion, and only a person who was erased.
 _OF_THE_DELETED = {("GET", "/api/tenants/{}/certificate")}
+_OF_THE_ERASED = {("GET", "/api/users/{}/erasure")}
 # The person who goes is made for the occasion.
 _TAKES_A_PERSON = {
     ("DELETE", "/api/tenants/{}/users/{}"),
@@ -161,7 +162,8 @@ class Samples:
         path = re.sub(r"\{([^}]*)\}", lambda match: values.get(match[1], "0" * 36), operation.path)
         body, certain = self._body(operation, place)
         params = PARAMS.get(operation.key, {})
-        certain = certain and values.keys() >= set(names) and operation.key not in _OF_THE_DELETED | _NEEDS_A_CHECKPOINT
+        rare = _OF_THE_DELETED | _OF_THE_ERASED | _NEEDS_A_CHECKPOINT
+        certain = certain and values.keys() >= set(names) and operation.key not in rare
         return Sample(operation.method, path, body, params, certain)
 
     def permitted(self, operation: Operation, scope: str, role: Role) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.tenant.models import Tenant
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.people.erasure.repository import RefusedIdentities, Traces
 from services.tenant.people.models import AUTHENTIK, Human
 from services.tenant.people.onboarding import IdentityConflict, Onboarding
@@ -31,12 +32,14 @@ class Erasures:
         refused: RefusedIdentities,
         tenants: TenantRepository,
         onboarding: Onboarding | None,
+        book: ErasureBook,
     ) -> None:
         self._records = records
         self._traces = traces
         self._refused = refused
         self._tenants = tenants
         self._onboarding = onboarding
+        self._book = book
 
     async def erase(self, caller: Person, person: str, expected: int | None, claim: IdempotencyClaim) -> Human:
         """Leave nothing of a person but the id; a second time is a no-op.
@@ -88,6 +91,7 @@ class Erasures:
             actor = Actor(type=actor.type, id=actor.id, surface=actor.surface)
         if before.platform_admin:
             await self._refused.refuse(before.id, before.identities, tx)
+        await self._book.begin(before, tx)
         for slug in before.tenants:
             await self._leave_billing(actor, before, slug, tx)
         await self._records.write(actor, before, after, tx)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.tenant.authentik import Account, Authentik, AuthentikAway, AuthentikMissing, account_from
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.people.erasure.repository import Traces
 from services.tenant.people.records import Records
 from services.tenant.people.tasks.models import Leftover, Task
@@ -26,9 +27,10 @@ class LastLookLater(Unavailable):
 class Removal:
     """Every step may be repeated: what is gone stays gone. ``authentik`` is None where there is none to ask."""
 
-    def __init__(self, records: Records, traces: Traces, authentik: Authentik | None) -> None:
+    def __init__(self, records: Records, traces: Traces, book: ErasureBook, authentik: Authentik | None) -> None:
         self._records = records
         self._traces = traces
+        self._book = book
         self._authentik = authentik
 
     async def settle(self, task: Task) -> None:
@@ -40,13 +42,15 @@ class Removal:
         await self._traces.forget([task.person])
         if self._authentik is not None:
             for account in await self._accounts(self._authentik, task):
-                await self._let_go(self._authentik, account)
+                if not await self._let_go(self._authentik, account):
+                    await self._book.keep_account(task.person)
         age = self._records.clock.now() - (task.created_at or self._records.clock.now())
         if age < LAST_LOOK_AFTER:
             raise LastLookLater(retry_after=int((LAST_LOOK_AFTER - age).total_seconds()) + 1)
 
         async def body(tx: Transaction) -> None:
             await self._records.tasks.finish(task, tx)
+            await self._book.end(task.person, self._records.clock.now(), tx)
 
         await self._records.transactions.run(body)
 
@@ -62,14 +66,18 @@ class Removal:
                 found[known.pk] = known
         return list(found.values())
 
-    async def _let_go(self, authentik: Authentik, account: Account) -> None:
-        """Delete an account that this platform made; somebody's own, or one with power over Authentik, leaves us."""
+    async def _let_go(self, authentik: Authentik, account: Account) -> bool:
+        """Delete an account that this platform made; somebody's own, or one with power over Authentik, leaves us.
+
+        Return whether it was deleted.
+        """
         if account.person is not None and account.ordinary:
             await authentik.remove_account(account.pk)
-            return
+            return True
         for group in await self._groups_of(authentik, account):
             if group.startswith(OUR_GROUPS):
                 await authentik.leave(account.pk, group)
+        return False
 
     async def _groups_of(self, authentik: Authentik, account: Account) -> list[str]:
         try:

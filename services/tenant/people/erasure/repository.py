@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.tenant.people.erasure.models import forget_billing
+from services.tenant.people.erasure.report.models import TENANT, Part
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.people.models import Identity
 from shared.forgetting import Forgetting
 from shared.mongo import Document, Index, Mongo, Transaction
@@ -29,17 +31,22 @@ class Traces:
         self._events = mongo.db["outbox"]
         self._tasks = mongo.db["people_tasks"]
         self._shared = Forgetting(mongo)
+        self._book = ErasureBook(mongo)
 
     async def forget(self, people: Collection[str]) -> None:
         """Take what is personal of ``people`` out of events (told or not), tasks and stored answers.
 
-        An event that is not told yet is still told, without what was personal. Reads all stored answers.
+        An event that is not told yet is still told, without what was personal. Reads all stored answers. What was found
+        is counted in the book of erasures.
         """
+        events: dict[str, int] = {}
         for person in people:
-            await self._shared.forget_in_events(person)
+            events[person] = await self._shared.forget_in_events(person)
             acted = {"actor.id": person, "actor.type": "user"}
             await self._tasks.update_many(acted, {"$set": {"actor.email": None, "actor.ip": None}})
-        await self._shared.forget_in_answers(people)
+        answers = await self._shared.forget_in_answers(people)
+        for person in people:
+            await self._book.add(person, TENANT, Part(None, events[person], answers[person]))
 
     async def forget_billing(self, slug: str, email: str, tx: Transaction) -> None:
         """Take an address out of what was said of a tenant's billing contact."""
@@ -74,6 +81,11 @@ class RefusedIdentities:
         query = {"_id": _digest(identity), "$expr": {"$gt": ["$until", "$$NOW"]}}
         row = await self._rows.find_one(query, {"person": 1})
         return None if row is None else str(row["person"])
+
+    async def until(self, person: str) -> datetime | None:
+        """Return how long identities that a person was are refused; None where they are not. Holds an hour's rows."""
+        row = await self._rows.find_one({"person": person}, {"until": 1}, sort=[("until", -1)])
+        return None if row is None else row["until"]
 
 
 def _digest(identity: Identity) -> str:

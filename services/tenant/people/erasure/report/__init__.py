@@ -1,0 +1,1 @@
+"""What has become of an erasure: who has forgotten what and when, and what remains until when and why."""
