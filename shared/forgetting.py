@@ -16,7 +16,7 @@ from shared.clock import Clock
 from shared.contracts.envelope import CloudEvent, personal_paths
 from shared.contracts.registry import contract_for
 from shared.contracts.user import UserErased
-from shared.inbox import EventConsumer
+from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo, Transaction
 
 _NAMING = ("email", "name")
@@ -53,12 +53,20 @@ class Forgetting:
                 await self._answers.update_one({"_id": row["_id"]}, change, session=tx)
 
 
-def hearing_erasures(bus: Bus, mongo: Mongo, clock: Clock, service: str) -> Callable[[], Awaitable[None]]:
-    """Return the task in which ``service`` forgets people, for the list of its tasks."""
+def hearing_erasures(
+    bus: Bus, mongo: Mongo, clock: Clock, service: str, *, also: Handler | None = None
+) -> Callable[[], Awaitable[None]]:
+    """Return the task in which ``service`` forgets people, for the list of its tasks; ``also`` forgets what it alone
+    keeps, in the same transaction."""
+
+    async def handle(event: CloudEvent, tx: Transaction) -> None:
+        await Forgetting(mongo).handle(event, tx)
+        if also is not None:
+            await also(event, tx)
 
     async def hear() -> None:
         # Made anew at each start of the worker: what it pulled with may not outlive it.
-        await EventConsumer(bus, f"{service}-erasures", mongo, Forgetting(mongo).handle, clock).run()
+        await EventConsumer(bus, f"{service}-erasures", mongo, handle, clock).run()
 
     return hear
 
