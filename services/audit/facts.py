@@ -114,17 +114,21 @@ def _check_source(subject_type: str, envelope: CloudEvent) -> None:
         raise Unparseable("source_mismatch")
 
 
-def _fact(envelope: CloudEvent) -> Fact:
+def _event(envelope: CloudEvent) -> Event:
     contract = contract_for(envelope.type)
     if contract is None:
         raise Unparseable("unknown_type")
-    action = envelope.type.rsplit(".v", 1)[0]
     try:
         event = contract.model_validate(envelope.data)
     except ValidationError as error:
         raise Unparseable("contract_violation") from error
-    if event.action != action:
+    if event.action != envelope.type.rsplit(".v", 1)[0]:
         raise Unparseable("contract_violation")
+    return event
+
+
+def _fact(envelope: CloudEvent) -> Fact:
+    event = _event(envelope)
     metadata, unknown = _metadata(envelope, event)
     actor, resource = event.actor, event.resource
     fields = {
@@ -135,7 +139,7 @@ def _fact(envelope: CloudEvent) -> Fact:
         "actorEmail": actor.email,
         "actorIp": actor.ip,
         "surface": actor.surface,
-        "action": action,
+        "action": event.action,
         "outcome": event.outcome,
         "resourceType": resource.type,
         "resourceId": resource.id,
