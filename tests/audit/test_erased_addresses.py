@@ -166,6 +166,7 @@ async def test_the_digest_of_an_erased_address_is_kept_for_as_long_as_the_stream
     await chain(encode(erased(2)))
     (kept,) = await root_db["erased_addresses"].find().to_list()
     assert (kept["_id"], set(kept)) == (row["addresses"][0], {"_id", "at"})
+    assert kept["at"] > NOW  # when it was written, by the server: the erasure is of the time of its event
     assert b"jane" not in bson.encode(kept)
     index = (await root_db["erased_addresses"].index_information())["at_1"]
     assert index["expireAfterSeconds"] == 30 * 24 * 3600
