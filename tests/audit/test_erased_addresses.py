@@ -114,7 +114,9 @@ async def test_a_contact_typed_by_somebody_else_goes_with_the_person_whose_addre
 async def test_a_person_who_never_acted_is_known_by_the_address_that_the_platform_gave_them(
     chain: Chain, audit: AuditService, sound: Callable[[], Awaitable[None]]
 ) -> None:
-    await chain(encode(contact(1, None, "otto@dezky.local") | {"subject": "tenants/acme"}))
+    typed = contact(1, None, "otto@dezky.local")
+    typed["data"]["actor"] = tenant_event(1)["data"]["actor"]
+    await chain(encode(typed))
     await chain(encode(registered(2)))
     await chain(encode(erased(3, OTTO)))
     assert "otto@dezky.local" not in await listed(audit)
