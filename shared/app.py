@@ -43,6 +43,7 @@ from shared.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from shared.idempotency import Answer, IdempotencyClaim, Replay
 from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
+from shared.inbox import Handler
 from shared.leases import TTL as LEASE_TTL
 from shared.leases import Lease
 from shared.metrics import exposition
@@ -119,21 +120,25 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     public: tuple[str, ...] = (),
     keeper: Keeper | None = None,
     operations: Operations | None = None,
+    forgetting: Handler | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them, and the
     forgetting of erased people wherever ``shared.topology`` has a consumer for it. ``closing`` is called once at the
-    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes.
+    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes, and
+    ``forgetting`` handles ``user.erased.v1`` for what only this service keeps of people.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
     if keeper is not None:
         first.append(keeper.prepare)
         tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
-    forgetting = hearing_erasures(platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name)
-    lifespan = _lifespan(platform, first, (*tasks, *forgetting, platform.relay().run), closing, prepared)
+    hearing = hearing_erasures(
+        platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name, also=forgetting
+    )
+    lifespan = _lifespan(platform, first, (*tasks, *hearing, platform.relay().run), closing, prepared)
     app = _described(platform, routers, operations or {}, lifespan)
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))

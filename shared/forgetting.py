@@ -21,7 +21,7 @@ from shared.contracts.envelope import CloudEvent, PersonResource, personal_paths
 from shared.contracts.forgetting import BY_SERVICE, PersonForgotten
 from shared.contracts.registry import contract_for
 from shared.contracts.user import UserErased
-from shared.inbox import EventConsumer
+from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo, Transaction
 from shared.outbox import Outbox
 from shared.topology import BY_NAME
@@ -101,16 +101,26 @@ class AnsweredForgetting:
 
 
 def hearing_erasures(
-    bus: Bus, mongo: Mongo, outbox: Outbox, clock: Clock, service: str
+    bus: Bus, mongo: Mongo, outbox: Outbox, clock: Clock, service: str, also: Handler | None = None
 ) -> list[Callable[[], Awaitable[None]]]:
-    """Return the task in which ``service`` forgets people, for the list of its tasks; none where it hears of nobody."""
+    """Return the task in which ``service`` forgets people, for the list of its tasks; none where it hears of nobody.
+
+    ``also`` forgets in the same transaction what this service alone keeps.
+    """
     consumer = f"{service}-erasures"
     if consumer not in {spec.name for spec in BY_NAME[service].consumers}:
         return []
 
+    forgetting = AnsweredForgetting(mongo, outbox, service)
+
+    async def handle(event: CloudEvent, tx: Transaction) -> None:
+        await forgetting.handle(event, tx)
+        if also is not None:
+            await also(event, tx)
+
     async def hear() -> None:
         # Made anew at each start of the worker: what it pulled with may not outlive it.
-        await EventConsumer(bus, consumer, mongo, AnsweredForgetting(mongo, outbox, service).handle, clock).run()
+        await EventConsumer(bus, consumer, mongo, handle, clock).run()
 
     return [hear]
 

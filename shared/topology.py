@@ -53,6 +53,7 @@ class Process:
         consumers: its durable consumers.
         live: type patterns that each replica may also subscribe to without a consumer.
         buckets: key-value buckets that it alone reads and writes.
+        tends_dead_letters: whether it may read every dead letter, delete it and bury another one in its place.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Process:
     consumers: tuple[ConsumerSpec, ...] = ()
     live: tuple[str, ...] = ()
     buckets: tuple[BucketSpec, ...] = ()
+    tends_dead_letters: bool = False
 
 
 _ERASURES = ("user.erased.v1",)
@@ -102,7 +104,12 @@ PROCESSES: tuple[Process, ...] = (
         owns=("flag",),
         consumers=(ConsumerSpec("flags-tenants", ("tenant.>",)), ConsumerSpec("flags-erasures", _ERASURES)),
     ),
-    Process("health", owns=("health",), consumers=(ConsumerSpec("health-erasures", _ERASURES),)),
+    Process(
+        "health",
+        owns=("health",),
+        consumers=(ConsumerSpec("health-erasures", _ERASURES),),
+        tends_dead_letters=True,
+    ),
     Process("audit", owns=("audit",), consumers=(ConsumerSpec("audit-chain", (">",)),)),
 )
 
@@ -225,6 +232,13 @@ class Topology:
                 f"$JS.API.STREAM.INFO.KV_{bucket}",
                 f"$JS.API.STREAM.MSG.GET.KV_{bucket}",
                 f"$JS.API.DIRECT.GET.KV_{bucket}.>",
+            ]
+        if row.tends_dead_letters:
+            publish += [
+                self.dead_subject("*", ">"),
+                f"$JS.API.STREAM.INFO.{self.stream_dead}",
+                f"$JS.API.STREAM.MSG.GET.{self.stream_dead}",
+                f"$JS.API.STREAM.MSG.DELETE.{self.stream_dead}",
             ]
         subscribe = [f"_INBOX.{process}.>"]
         subscribe += [self.subject(types) for types in row.live]

@@ -48,7 +48,7 @@ that publisher, or which came under another subject.
   days.
 - **Poison is put aside.** An event that fails five times while the receiver's own database is healthy goes to the
   stream `DEAD_LETTERS` under `dead.<consumer>.<type>`, byte for byte, with `Dezky-Consumer` and `Dezky-Reason` in its
-  headers.
+  headers. Once somebody was erased, the letters by or about them are replaced by copies without what is personal.
 
 Headers on NATS: `Nats-Msg-Id` (the event's `id`, by which JetStream drops a repetition within ten minutes) and
 `Content-Type: application/cloudevents+json`; others belong to the way of publishing and mean nothing to a receiver.

@@ -50,7 +50,7 @@ class User:
 
 _AUDIT_LOG = ("entries", "checkpoints")
 _AUDIT_WORK = (
-    *("heads", "person_keys", "sources", "tenants", "erasures", "tree_tiles"),
+    *("heads", "person_keys", "sources", "tenants", "erasures", "erased_addresses", "tree_tiles"),
     *("ingested", "ingest_sources", "checkpoint_places", "verifications"),
 )
 # The collections of shared/: outbox.py, inbox.py, leases.py and idempotency.py.

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
-from services.audit.erasing import Erasure, addresses_of, erasures_in
+from services.audit.erasing import Erasure, addresses_of, erasures_in, handles_in
 from services.audit.facts import UNPARSED
 from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
 from services.audit.personal import KeyRing, Vault, commit_fact
@@ -136,7 +136,7 @@ class ChainWriter:
         return Appended(after, len(entries), len(facts) - len(fresh)), known, advanced
 
     async def _forget(self, ring: KeyRing, erasures: Sequence[Erasure], tx: Transaction) -> None:
-        destroyed = await self._repository.destroy_keys(ring.destroyed, erasures, tx)
+        destroyed = await self._repository.destroy_keys(ring.destroyed, erasures, ring.forgotten, tx)
         if self._forgetful is None:
             return
         for erasure in erasures:
@@ -151,22 +151,28 @@ class ChainWriter:
 
     async def _ring(self, facts: Sequence[Fact], erasures: Sequence[Erasure], tx: Transaction) -> KeyRing:
         owners = {owned.owner for fact in facts for owned in fact.personal if owned.owner is not None}
-        addresses = {
-            fact.handle
-            for fact in facts
-            if fact.handle is not None and any(owned.owner is None for owned in fact.personal)
-        }
-        digests = {self._vault.address_digest(address) for address in addresses}
-        gone = {erasure.owner: set[str]() for erasure in erasures}
-        for row in await self._repository.keys_for(gone, (), tx) if gone else ():
-            gone[row["_id"]] |= set(row.get("addresses", ()))
-        for owner, theirs in gone.items():
-            theirs |= {self._vault.address_digest(address) for address in addresses_of(owner, facts)}
-        rows = await self._repository.keys_for(owners | set(gone), digests.union(*gone.values()), tx)
-        ring = KeyRing(self._vault, rows)
-        for owner, theirs in gone.items():
-            ring.destroy(owner, theirs)
+        digests = {self._vault.address_digest(address) for address in handles_in(facts)}
+        gone = await self._addresses_of(erasures, facts, tx)
+        rows = await self._repository.keys_for(
+            owners | {erasure.owner for erasure in gone}, digests.union(*gone.values()), tx
+        )
+        erased = await self._repository.erased_addresses(digests, tx) if digests else {}
+        ring = KeyRing(self._vault, rows, erased)
+        for erasure, theirs in gone.items():
+            ring.destroy(erasure.owner, theirs, erasure.at)
         return ring
+
+    async def _addresses_of(
+        self, erasures: Sequence[Erasure], facts: Sequence[Fact], tx: Transaction
+    ) -> dict[Erasure, set[str]]:
+        """Digests of all addresses that the erased are known by, until now or by these facts."""
+        return {
+            erasure: {
+                *await self._repository.addresses_of(erasure.owner, tx),
+                *(self._vault.address_digest(address) for address in addresses_of(erasure.owner, facts)),
+            }
+            for erasure in erasures
+        }
 
 
 async def append_all(

@@ -53,9 +53,18 @@ def erasures_in(facts: Iterable[Fact]) -> list[Erasure]:
 
 
 def addresses_of(owner: str, facts: Sequence[Fact]) -> set[str]:
-    """The canonical e-mail addresses under which an owner acts in these facts."""
-    return {
-        fact.address
-        for fact in facts
-        if fact.address is not None and any(owned.owner == owner and owned.pointer == EMAIL for owned in fact.personal)
-    }
+    """The canonical e-mail addresses under which an owner acts in these facts, or that they say are the owner's."""
+    theirs = [(fact, owned) for fact in facts for owned in fact.personal if owned.owner == owner]
+    found = {owned.address or (fact.address if owned.pointer == EMAIL else None) for fact, owned in theirs}
+    return {address for address in found if address is not None}
+
+
+def handles_in(facts: Iterable[Fact]) -> set[str]:
+    """Every canonical address by which these facts' owners may be known, or that a stranger mentions in them."""
+    found: set[str | None] = set()
+    for fact in facts:
+        theirs = {owned.address or fact.handle for owned in fact.personal if owned.owner is None}
+        found |= theirs
+        if theirs:
+            found |= set(fact.mentions)
+    return {address for address in found if address is not None}

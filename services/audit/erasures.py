@@ -43,8 +43,10 @@ class Replay:
 
     async def _again(self, erasure: Erasure) -> None:
         async def body(tx: Transaction) -> None:
-            beside = await self._repository.owners_beside(erasure.owner, tx)
-            await self._repository.destroy_keys([erasure.owner, *beside], [erasure], tx)
+            digests = await self._repository.addresses_of(erasure.owner, tx)
+            beside = await self._repository.keys_for((), digests, tx) if digests else []
+            owners = [erasure.owner, *(row["_id"] for row in beside)]
+            await self._repository.destroy_keys(owners, [erasure], digests, tx)
 
         await self._transactions.run(body)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from services.audit.canonical import FORMAT_VERSION, NotCanonicalError, canonical_json
 from services.audit.models import Fact, Owned, TenantPlace
-from services.audit.personal import canonical_address, pointer_of
+from services.audit.personal import PERSON_OWNER, canonical_address, email_address, pointer_of
 from shared.clock import rfc3339, to_milliseconds
 from shared.contracts import CloudEvent, Event, contract_for, personal_paths
 from shared.topology import owner_of
@@ -114,17 +114,21 @@ def _check_source(subject_type: str, envelope: CloudEvent) -> None:
         raise Unparseable("source_mismatch")
 
 
-def _fact(envelope: CloudEvent) -> Fact:
+def _event(envelope: CloudEvent) -> Event:
     contract = contract_for(envelope.type)
     if contract is None:
         raise Unparseable("unknown_type")
-    action = envelope.type.rsplit(".v", 1)[0]
     try:
         event = contract.model_validate(envelope.data)
     except ValidationError as error:
         raise Unparseable("contract_violation") from error
-    if event.action != action:
+    if event.action != envelope.type.rsplit(".v", 1)[0]:
         raise Unparseable("contract_violation")
+    return event
+
+
+def _fact(envelope: CloudEvent) -> Fact:
+    event = _event(envelope)
     metadata, unknown = _metadata(envelope, event)
     actor, resource = event.actor, event.resource
     fields = {
@@ -135,7 +139,7 @@ def _fact(envelope: CloudEvent) -> Fact:
         "actorEmail": actor.email,
         "actorIp": actor.ip,
         "surface": actor.surface,
-        "action": action,
+        "action": event.action,
         "outcome": event.outcome,
         "resourceType": resource.type,
         "resourceId": resource.id,
@@ -147,9 +151,12 @@ def _fact(envelope: CloudEvent) -> Fact:
     }
     refuse_unstorable(fields)
     address = canonical_address(actor.email) if actor.email else actor.ip
+    personal = tuple(_personal(event, fields, unknown))
+    if groups := _addressed(personal, address):
+        metadata["addressed"] = groups
     return Fact(
         fields=fields,
-        personal=tuple(_personal(event, fields, unknown)),
+        personal=personal,
         address=address or None,
         source_seq=envelope.sourceseq,
         tenant=_tenant_place(event),
@@ -252,7 +259,38 @@ def _personal(event: Event, fields: Mapping[str, Any], unknown: Sequence[Path]) 
         if not inside_of_another:
             found += _expand(fields["metadata"], tuple(path), ())
     for path in found:
-        yield Owned(pointer_of("metadata", *path), subject)
+        yield _owned_member(path, _at(fields["metadata"], path), subject)
+
+
+def _owned_member(path: Path, value: Any, subject: str | None) -> Owned:
+    """Whose a member of the metadata is: what is somebody's e-mail address is theirs, whoever the event is about."""
+    pointer, address = pointer_of("metadata", *path), email_address(value)
+    if address is None or subject is None:
+        return Owned(pointer, subject)
+    if subject.startswith(PERSON_OWNER):
+        # Only what the identity provider says is theirs: a name that looks like an address may be another's.
+        return Owned(pointer, subject, address if path[:2] == ("changes", "email") and len(path) == 3 else None)
+    return Owned(pointer, None, address)
+
+
+def _addressed(personal: Sequence[Owned], actor: str | None) -> list[list[str]]:
+    """The pointers of each address in the metadata; those of the actor too, if it has the same address for its owner.
+
+    Without this list nobody could tell after an erasure whose box a commitment was in.
+    """
+    groups: dict[str, list[str]] = {}
+    for owned in personal:
+        if owned.owner is None and owned.address is not None:
+            groups.setdefault(owned.address, []).append(owned.pointer)
+    if actor in groups:
+        groups[actor] += [owned.pointer for owned in personal if owned.owner is None and owned.address is None]
+    return list(groups.values())
+
+
+def _at(value: Any, path: Path) -> Any:
+    for step in path:
+        value = value[step]
+    return value
 
 
 @cache

@@ -32,11 +32,14 @@ class Owned:
     """A personal value in a fact: where it is (RFC 6901 pointer into the entry) and whose key seals it.
 
     Attributes:
-        owner: None for an actor who is known by address only; the key ring knows or makes the owner.
+        owner: None for who is known by address only; the key ring knows or makes the owner.
+        address: the canonical e-mail address that the value is, where that leads to the owner; without one, an owner
+            that is None is that of the fact's handle.
     """
 
     pointer: str
     owner: str | None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Fact:
         personal: where those are.
         address: canonical address of the actor: e-mail, else IP; the handle of actors without an id.
         about: canonical address whose owner seals the values that name none, where that is not the actor.
+        mentions: canonical addresses in those values: if one of them was erased, they are sealed for nobody.
         source_seq: the source's own gapless number; None where the event gives none that can be believed.
     """
 
@@ -66,6 +70,7 @@ class Fact:
     source_seq: int | None = None
     tenant: TenantPlace | None = None
     about: str | None = None
+    mentions: tuple[str, ...] = ()
 
     @property
     def handle(self) -> str | None:

@@ -12,8 +12,10 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +34,7 @@ EMAIL = "/actorEmail"
 _NONCE = 12
 _SALT = 32
 _BOX_VERSION = b"\x01"
+_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,253}")
 
 Values = dict[str, tuple[bytes, Any]]
 """RFC 6901 pointer → (salt, value): the content of a box."""
@@ -49,6 +52,12 @@ def commitment(salt: bytes, value: object) -> dict[str, str]:
 def canonical_address(email: str) -> str:
     """The form in which addresses are compared: trimmed, lower case, Unicode NFC."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).lower())
+
+
+def email_address(value: object) -> str | None:
+    """The canonical form of a string that is an e-mail address (RFC 5321's lengths), spaces around it aside."""
+    found = isinstance(value, str) and _ADDRESS.fullmatch(value.strip())
+    return canonical_address(value) if found and isinstance(value, str) else None
 
 
 def address_tag(key: bytes, address: str) -> str:
@@ -120,9 +129,13 @@ class KeyRing:
         created: rows to insert into `person_keys`.
         met: owner → digests of addresses that its existing row does not list yet.
         destroyed: owners whose keys this batch takes away.
+        forgotten: digests of the addresses of the persons whom this batch erases.
     """
 
-    def __init__(self, vault: Vault, rows: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, vault: Vault, rows: Iterable[Mapping[str, Any]], erased: Mapping[str, datetime] | None = None
+    ) -> None:
+        """`erased`: digests of addresses whose persons were erased, and since when."""
         self._vault = vault
         self._rows: dict[str, Mapping[str, Any]] = {row["_id"]: row for row in rows}
         self._keys: dict[str, bytes | None] = {}
@@ -134,10 +147,11 @@ class KeyRing:
             for digest in row.get("addresses", ())
         }
         self._fresh: set[str] = set()
-        self._doomed: set[str] = set()
+        self._erased = dict(erased or {})
         self.created: list[Stored] = []
         self.met: dict[str, set[str]] = {}
         self.destroyed: list[str] = []
+        self.forgotten: set[str] = set()
 
     def key(self, owner: str) -> bytes | None:
         """The owner's data key, made now if there was none; None once it has been destroyed."""
@@ -155,14 +169,23 @@ class KeyRing:
         """The owner of an actor known by address only. Its name is random: it outlives the address."""
         digest = self._vault.address_digest(address)
         if digest not in self._by_address:
-            self._by_address[digest] = ADDRESS_OWNER + new_id()
-            if digest in self._doomed:
-                self.destroyed.append(self._by_address[digest])
+            owner = self._by_address[digest] = ADDRESS_OWNER + new_id()
+            if digest in self._erased:
+                # Its box alone names the owner, so there must be one: under a key that is never stored.
+                self._keys[owner] = os.urandom(32)
+                self._rows[owner] = row = {"_id": owner, "erasedAt": self._erased[digest]}
+                self.created.append(row)
         return self._by_address[digest]
+
+    def erased_of(self, addresses: Iterable[str]) -> str | None:
+        """The first of some canonical addresses whose person was erased."""
+        if not self._erased:
+            return None
+        return next((one for one in addresses if self._vault.address_digest(one) in self._erased), None)
 
     def remember(self, owner: str, address: str) -> None:
         """Let `address` lead to `owner` in the actor filter; an erased owner is left alone."""
-        if self.key(owner) is None:
+        if self.key(owner) is None or "wrapped" not in self._rows[owner]:
             return
         digest = self._vault.address_digest(address)
         row = self._rows[owner]
@@ -173,16 +196,16 @@ class KeyRing:
         else:
             self.met.setdefault(owner, set()).add(digest)
 
-    def destroy(self, owner: str, digests: Iterable[str]) -> None:
-        """Have no key for `owner`, and none after this batch for whoever is known by one of these addresses only.
+    def destroy(self, owner: str, digests: Iterable[str], at: datetime) -> None:
+        """Have no key for `owner`, and none for whoever is known by one of these addresses only, now and later.
 
-        What the batch says of `owner` is committed to and not boxed, wherever in it that stands. An actor without an id
-        must have a box (it alone names its owner): it is sealed under a key that the same transaction takes away.
+        What the batch says of `owner` is committed to and not boxed, wherever in it that stands.
         """
         self._keys[owner] = None
         self.destroyed.append(owner)
         for digest in digests:
-            self._doomed.add(digest)
+            self.forgotten.add(digest)
+            self._erased.setdefault(digest, at)
             if (known := self._by_address.get(digest)) is not None:
                 self.destroyed.append(known)
 
@@ -190,7 +213,8 @@ class KeyRing:
         """What entries of `owner` under `address` are found by; None once the key has been destroyed."""
         if (owner, address) not in self._tags:
             key = self.key(owner)
-            self._tags[owner, address] = None if key is None else address_tag(key, address)
+            erased = key is None or "wrapped" not in self._rows[owner]
+            self._tags[owner, address] = None if key is None or erased else address_tag(key, address)
         return self._tags[owner, address]
 
     def _create(self, owner: str) -> bytes:
@@ -215,14 +239,15 @@ def commit_fact(fact: Fact, ring: KeyRing) -> Stored:
     tag: str | None = None
     # One call for all: asking the kernel costs more than the bytes.
     salts = os.urandom(_SALT * len(fact.personal))
+    handle = ring.erased_of(fact.mentions) or fact.handle
     for number, owned in enumerate(fact.personal):
-        owner = owned.owner or ring.owner_of(fact.handle or fact.id)
+        owner = owned.owner or ring.owner_of(owned.address or handle or fact.id)
         salt = salts[number * _SALT : (number + 1) * _SALT]
         node, step = _locate(fields, owned.pointer)
         value = node[step]
         node[step] = commitment(salt, value)
         boxes.setdefault(owner, {})[owned.pointer] = (salt, value)
-        met_as = fact.handle if owned.owner is None else fact.address if owned.pointer == EMAIL else None
+        met_as = owned.address or (handle if owned.owner is None else fact.address if owned.pointer == EMAIL else None)
         if met_as is not None:
             ring.remember(owner, met_as)
         if fact.address is not None and owned.pointer == EMAIL:

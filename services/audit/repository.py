@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -17,6 +18,7 @@ from services.audit.erasing import Destroyed, Erasure
 from services.audit.models import Head, Query, Stored, TenantPlace
 from services.audit.verifier import ChainBrokenError
 from shared.mongo import Database, Document, Index, Transaction
+from shared.topology import EVENT_AGE
 
 CHAIN = "chain"
 # What one page may look through when its filters need more than their index.
@@ -51,6 +53,8 @@ INDEXES: Mapping[str, Sequence[Index]] = {
         _by("actorEmailHmac", partial="actorEmailHmac"),
     ],
     "person_keys": [Index([("addresses", 1)])],
+    # As long as the stream of events can say something again, the sources outside are thought to be late at most.
+    "erased_addresses": [Index([("at", 1)], {"expireAfterSeconds": int(EVENT_AGE.total_seconds())})],
 }
 
 
@@ -73,6 +77,7 @@ class AuditRepository:
         self._sources = db["sources"]
         self._tenants = db["tenants"]
         self._erasures = db["erasures"]
+        self._erased = db["erased_addresses"]
 
     # the chain
 
@@ -142,9 +147,12 @@ class AuditRepository:
                 session=tx,
             )
 
-    async def destroy_keys(self, owners: Iterable[str], erasures: Sequence[Erasure], tx: Transaction) -> Destroyed:
+    async def destroy_keys(
+        self, owners: Iterable[str], erasures: Sequence[Erasure], digests: Iterable[str], tx: Transaction
+    ) -> Destroyed:
         """Take the keys of `owners` away, and note the erasures that ask for it; a second time changes nothing.
 
+        `digests` of the addresses of those who are erased are kept for as long as somebody may still speak of them.
         Rows of `raw:` owners go with any erasure: nobody can say whom the bytes of an unreadable message name.
         """
         if not erasures:
@@ -165,18 +173,25 @@ class AuditRepository:
             await self._erasures.update_one(
                 {"_id": erasure.person}, {"$setOnInsert": {"at": erasure.at}}, upsert=True, session=tx
             )
+        for digest in digests:
+            # The server's time, not the erasure's: after a restore, old words come again from then on.
+            await self._erased.update_one({"_id": digest}, [{"$set": {"at": "$$NOW"}}], upsert=True, session=tx)
         return Destroyed(tuple(taken), raw.modified_count)
+
+    async def erased_addresses(self, digests: Iterable[str], tx: Transaction) -> dict[str, datetime]:
+        """Which of these digests are those of addresses whose persons were erased lately, and since when."""
+        rows = self._erased.find({"_id": {"$in": list(digests)}}, session=tx)
+        return {row["_id"]: row["at"] async for row in rows}
 
     async def erasures(self) -> AsyncIterator[Erasure]:
         """Everybody who was erased, by id."""
         async for row in self._erasures.find().sort("_id", 1):
             yield Erasure(row["_id"], row["at"])
 
-    async def owners_beside(self, owner: str, tx: Transaction) -> list[str]:
-        """Owners known only by an address that `owner` has used."""
+    async def addresses_of(self, owner: str, tx: Transaction) -> list[str]:
+        """Digests of the addresses that an owner is known by."""
         row = await self._keys.find_one({"_id": owner}, {"addresses": 1}, session=tx)
-        digests = [] if row is None else row.get("addresses", [])
-        return [known["_id"] for known in await self.keys_for((), digests, tx)]
+        return [] if row is None else list(row.get("addresses", []))
 
     # sources and tenants
 

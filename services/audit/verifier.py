@@ -138,13 +138,21 @@ class ChainWalk:
         """Every commitment is in the box of its owner and opens to it, unless the owner's key was destroyed."""
         boxes = _boxes(entry)
         hidden = commitments(entry)
+        parts = _addressed(entry, hidden)
         by_owner: dict[str, dict[str, str]] = {}
-        for pointer, owner in _owners(entry, hidden, boxes).items():
+        for pointer, owner in _owners(entry, hidden).items():
             by_owner.setdefault(owner, {})[pointer] = hidden[pointer]
-        if odd := boxes.keys() - by_owner:
+        if rest := by_owner.pop(ADDRESS_OWNER, {}):
+            parts.append(rest)
+        addressed = [owner for owner in boxes if owner.startswith(ADDRESS_OWNER)]
+        if odd := boxes.keys() - by_owner - set(addressed):
             raise _derived(entry, "sealed", "boxes of the owners of this entry only", min(odd))
+        if len(addressed) != len(parts):
+            raise _derived(entry, "sealed", f"{len(parts)} boxes of addresses", len(addressed))
         for owner in sorted(by_owner):
-            self._check_box(entry, owner, by_owner[owner], boxes.get(owner), keys.get(owner))
+            self._check_box(entry, owner, [by_owner[owner]], boxes.get(owner), keys.get(owner))
+        for owner in addressed:
+            self._check_box(entry, owner, parts, boxes[owner], keys.get(owner))
         if EMAIL not in hidden and entry["actorEmailHmac"] is not None:
             raise _derived(entry, "actorEmailHmac", None, entry["actorEmailHmac"])
 
@@ -152,12 +160,11 @@ class ChainWalk:
         self,
         entry: Stored,
         owner: str,
-        expected: Mapping[str, str],
+        parts: list[dict[str, str]],
         box: bytes | None,
         row: Mapping[str, Any] | None,
     ) -> None:
-        if owner == ADDRESS_OWNER:
-            raise _derived(entry, "sealed", "a box of an address", "none")
+        """`parts`: what the box may hold, one of them whole; that is taken out of the list."""
         if row is None:
             # Erasure leaves its row behind. No row at all is an alarm, although no hash is broken by it.
             if len(self.lost_keys) < MOST_FINDINGS:
@@ -172,7 +179,7 @@ class ChainWalk:
             values = open_box(key, owner, entry["id"], box)
         except BoxUnreadableError as error:
             raise _derived(entry, "sealed", _UNREADABLE, error) from error
-        _check_values(entry, expected, values)
+        _check_values(entry, parts, values)
         if EMAIL in values:
             _check_tag(entry, key, values)
 
@@ -182,10 +189,12 @@ class ChainWalk:
         return self._keys[owner]
 
 
-def _check_values(entry: Stored, expected: Mapping[str, str], values: Values) -> None:
+def _check_values(entry: Stored, parts: list[dict[str, str]], values: Values) -> None:
     opened = {pointer: commitment(salt, value)[COMMIT] for pointer, (salt, value) in values.items()}
-    if opened != expected:
+    if opened not in parts:
+        expected = next((part for part in parts if part.keys() == opened.keys()), parts[0])
         raise _derived(entry, "sealed", dict(sorted(expected.items())), dict(sorted(opened.items())))
+    parts.remove(opened)
 
 
 def _check_tag(entry: Stored, key: bytes, values: Values) -> None:
@@ -262,13 +271,16 @@ def _is_box(item: object) -> bool:
     return type(item["owner"]) is str and isinstance(item["box"], bytes)
 
 
-def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[str, str]:
-    """Pointer → owner, as the canonical fields decide it (section «Owners» of the format)."""
+def _owners(entry: Stored, hidden: Iterable[str]) -> dict[str, str]:
+    """Pointer → owner, as the canonical fields decide it (section «Owners» of the format).
+
+    ADDRESS_OWNER alone stands for one that is known by address: its name is random, and only the box tells it. What
+    `metadata.addressed` lists is left out.
+    """
     if entry["actorId"] is not None and entry["actorType"] != "external":
         actor = f"person:{entry['actorId']}"
     else:
-        # The name of an owner known by address is random; the entry's own box is the only place that tells it.
-        actor = next((owner for owner in boxes if owner.startswith(ADDRESS_OWNER)), ADDRESS_OWNER)
+        actor = ADDRESS_OWNER
     if entry["action"] == UNPARSED:
         resource = f"raw:{entry['id']}"
     elif entry["resourceType"] == "user":
@@ -277,7 +289,30 @@ def _owners(entry: Stored, hidden: Iterable[str], boxes: Iterable[str]) -> dict[
         resource = actor
     else:
         resource = f"resource:{entry['resourceType']}/{entry['resourceId']}"
-    return {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in hidden}
+    owners = {pointer: actor if pointer in {EMAIL, "/actorIp"} else resource for pointer in hidden}
+    for pointer in _listed(entry):
+        if owners.get(pointer, "").startswith((ADDRESS_OWNER, "resource:")):
+            del owners[pointer]
+    return owners
+
+
+def _listed(entry: Stored) -> list[str]:
+    groups = entry["metadata"].get("addressed", [])
+    return [pointer for group in groups for pointer in group]
+
+
+def _addressed(entry: Stored, hidden: Mapping[str, str]) -> list[dict[str, str]]:
+    """What belongs to each address that `metadata.addressed` tells of: pointer → commitment."""
+    groups = entry["metadata"].get("addressed", [])
+    lists = type(groups) is list and all(type(group) is list and group for group in groups)
+    if not lists or not all(type(pointer) is str for group in groups for pointer in group):
+        raise _derived(entry, "metadata", "lists of pointers in addressed", type(groups).__name__)
+    listed = _listed(entry)
+    if odd := [pointer for pointer in listed if listed.count(pointer) > 1 or pointer not in hidden]:
+        raise _derived(entry, "metadata", "each commitment at most once in addressed", odd[0])
+    if odd := [pointer for pointer in listed if pointer in _owners(entry, hidden)]:
+        raise _derived(entry, "metadata", "commitments in addressed that have no other owner", odd[0])
+    return [{pointer: hidden[pointer] for pointer in group} for group in groups]
 
 
 def owners_of(batch: Sequence[Stored]) -> set[str]:
@@ -298,6 +333,6 @@ def _named_owners(batch: Sequence[Stored]) -> set[str]:
 
 def _owners_or_none(entry: Stored) -> Iterable[str]:
     try:
-        return _owners(entry, commitments(entry), ()).values()
-    except (KeyError, TypeError):  # damaged: the walk names it
+        return _owners(entry, commitments(entry)).values()
+    except (KeyError, TypeError, AttributeError):  # damaged: the walk names it
         return ()

@@ -8,10 +8,12 @@ from datetime import timedelta
 import httpx
 from fastapi import FastAPI
 
+from services.health.dead_letters import DeadLetters
 from services.health.examples import OPERATIONS
+from services.health.forgetting import DeadLetterWalk
 from services.health.models import DEADLINE_SECONDS
 from services.health.probes import probes_of
-from services.health.repository import INDEXES, ProbeRepository
+from services.health.repository import INDEXES, ErasureRepository, ProbeRepository
 from services.health.routes import router
 from services.health.service import HealthService
 from services.health.settings import HealthSettings
@@ -39,6 +41,9 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
 
     probes = probes_of(settings, client, mongo, platform.bus.topology.stream_dead, platform.issuer.issue)
     interval = timedelta(seconds=settings.interval_seconds)
+    walk = DeadLetterWalk(
+        DeadLetters(platform.bus), ErasureRepository(platform.mongo), platform.lease("dead-letters"), platform.clock
+    )
     service = HealthService(probes, ProbeRepository(platform.mongo), platform.lease("probes"), platform.clock, interval)
     return create_app(
         platform,
@@ -46,7 +51,8 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
         [router],
         operations=OPERATIONS,
         indexes=INDEXES,
-        tasks=[service.run],
+        tasks=[service.run, walk.run],
+        forgetting=walk.heard,
         closing=[client.aclose],
         public=("/health",),
     )

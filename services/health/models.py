@@ -47,6 +47,15 @@ class ProbeState:
         return self.status != "not_deployed"
 
 
+@dataclass(frozen=True, slots=True)
+class ErasedPerson:
+    """Somebody of whom no dead letter may tell: erased at ``at``, looked for up to the letter number ``after``."""
+
+    person: str
+    at: datetime
+    after: int = 0
+
+
 def after(before: ProbeState | None, name: str, seen: Seen | None, at: datetime) -> ProbeState:
     """Return the state after a look; None means that there is no target to look at."""
     status: ProbeStatus = "not_deployed" if seen is None else seen.status

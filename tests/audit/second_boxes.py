@@ -63,35 +63,52 @@ class Boxes:
         self._rows = {row["_id"]: row for row in person_keys}
 
     def faults(self, entry: Mapping[str, Any]) -> Iterator[str]:
-        """`sealed` or `actorEmailHmac`, where it is not what it must be. Nothing can be said where the key is gone."""
+        """`metadata`, `sealed` or `actorEmailHmac`, where it is not what it must be; nothing where the key is gone."""
+        hidden = dict(commitments({name: entry[name] for name in CANONICAL}))
+        parts = _parts(entry, hidden)
+        if parts is None:
+            yield "metadata"
+            return
         boxes = _by_owner(entry["sealed"])
-        due: dict[str, dict[str, str]] = {}
-        for pointer, digest in commitments({name: entry[name] for name in CANONICAL}):
-            due.setdefault(owner_of(entry, pointer), {})[pointer] = digest
-        if boxes is None or not self._owners_fit(set(due), set(boxes)):
+        values = None if boxes is None else self._values(entry, hidden, parts, boxes)
+        if values is None:
             yield "sealed"
             return
-        values: dict[str, Any] = {}
-        keyless = False
-        for owner, pointers in due.items():
-            name = _full_name(owner, boxes)
-            if not self._has_key(name):
-                keyless = keyless or "/actorEmail" in pointers
-                continue
-            opened = self._opened(entry["id"], name, boxes[name])
-            if opened is None or not _matches(opened[1], pointers):
-                yield "sealed"
-                return
-            values |= {pointer: (opened[0], opened[1][pointer]["value"]) for pointer in pointers}
-        if not keyless and entry["actorEmailHmac"] != _tag_due(values):
+        told = "/actorEmail" not in hidden or "/actorEmail" in values
+        if told and entry["actorEmailHmac"] != _tag_due(values):
             yield "actorEmailHmac"
 
-    def _owners_fit(self, due: set[str], boxed: set[str]) -> bool:
-        """No box of a stranger, and none missing whose owner has a key (an address that is erased is not met again)."""
-        names = {ADDRESS if name.startswith(ADDRESS) else name for name in boxed}
-        if not names <= due or sum(name.startswith(ADDRESS) for name in boxed) > 1:
-            return False
-        return all(owner != ADDRESS and not self._has_key(owner) for owner in due - names)
+    def _values(
+        self,
+        entry: Mapping[str, Any],
+        hidden: Mapping[str, str],
+        parts: Sequence[frozenset[str]],
+        boxes: Mapping[str, bytes],
+    ) -> dict[str, Any] | None:
+        """Pointer → (data key, value) of all that can be opened; None if a box is missing, odd or not what is due."""
+        named: dict[str, frozenset[str]] = {}
+        for pointer in hidden.keys() - frozenset().union(*parts):
+            owner = owner_of(entry, pointer)
+            named[owner] = named.get(owner, frozenset()) | {pointer}
+        strangers = {name for name in boxes if not name.startswith(ADDRESS)} - named.keys()
+        if strangers or sum(name.startswith(ADDRESS) for name in boxes) != len(parts):
+            return None
+        if any(self._has_key(owner) for owner in named.keys() - boxes.keys()):
+            return None
+        free, values = list(parts), dict[str, Any]()
+        for name, box in boxes.items():
+            if not self._has_key(name):
+                continue
+            opened = self._opened(entry["id"], name, box)
+            pointers = frozenset(opened[1]) if opened else frozenset()
+            if opened is None or pointers not in ([named[name]] if name in named else free):
+                return None
+            if not _matches(opened[1], {pointer: hidden[pointer] for pointer in pointers}):
+                return None
+            if name not in named:
+                free.remove(pointers)
+            values |= {pointer: (opened[0], opened[1][pointer]["value"]) for pointer in pointers}
+        return values
 
     def _has_key(self, owner: str) -> bool:
         return self._rows.get(owner, {}).get("wrapped") is not None
@@ -122,8 +139,18 @@ def _by_owner(sealed: Any) -> dict[str, bytes] | None:
     return {one["owner"]: one["box"] for one in sealed} if owners == sorted(set(owners)) else None
 
 
-def _full_name(owner: str, boxes: Mapping[str, bytes]) -> str:
-    return next((name for name in boxes if owner == ADDRESS and name.startswith(ADDRESS)), owner)
+def _parts(entry: Mapping[str, Any], hidden: Mapping[str, str]) -> list[frozenset[str]] | None:
+    """What each `address:` owner has, by `metadata.addressed` and the table; None if that member is malformed."""
+    told = entry["metadata"].get("addressed", [])
+    if not isinstance(told, list) or not all(isinstance(array, list) and array for array in told):
+        return None
+    flat = [pointer for array in told for pointer in array]
+    if not all(isinstance(pointer, str) and pointer in hidden for pointer in flat) or len(set(flat)) < len(flat):
+        return None
+    if any(owner_of(entry, pointer).startswith(("person:", "raw:")) for pointer in flat):
+        return None
+    rest = frozenset(pointer for pointer in hidden.keys() - set(flat) if owner_of(entry, pointer) == ADDRESS)
+    return [*map(frozenset, told), *([rest] if rest else [])]
 
 
 def _matches(opened: dict[str, Any], pointers: Mapping[str, str]) -> bool:

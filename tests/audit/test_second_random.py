@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
@@ -44,6 +45,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 names = texts.filter(lambda name: not name.startswith("$"))
 scalars = st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | texts
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3))
+ADDRESSES = ("Ann@Nordic.example", "ZOË@nordic.example")
 people = st.sampled_from(["ann", "bob", "zoë"])
 
 
@@ -52,7 +54,7 @@ def facts(draw: st.DrawFn) -> Fact:
     """An event by a person, a stranger or a machine, about a person, a tenant or nothing."""
     actor, resource = draw(people | st.none()), draw(st.sampled_from(["user", "tenant", None]))
     about = draw(people) if resource else None
-    email = draw(st.none() | st.sampled_from(["Ann@Nordic.example", "ZOË@nordic.example"]))
+    email = draw(st.none() | st.sampled_from(ADDRESSES))
     data = draw(st.dictionaries(names, values, max_size=3))
     by = None if actor is None else f"person:{actor}"
     of = f"person:{about}" if resource == "user" else f"resource:{resource}/{about}"
@@ -63,7 +65,24 @@ def facts(draw: st.DrawFn) -> Fact:
     fields = {name: fields[name] for name in CANONICAL if name not in {"v", "seq", "prevHash"}}
     if email is not None:
         owned.append(Owned("/actorEmail", by))
+    if resource != "user":
+        owned += _contacts(
+            draw(st.lists(st.sampled_from(ADDRESSES), max_size=3)), fields, email if by is None else None
+        )
     return Fact(fields, tuple(owned), None if email is None else canonical_address(email))
+
+
+def _contacts(addresses: Sequence[str], fields: dict[str, Any], actor: str | None) -> Iterator[Owned]:
+    """Addresses typed by hand, and `metadata.addressed` as section 4 has it; `actor`: one whose owner is an address."""
+    lists: dict[str, list[str]] = {}
+    for number, address in enumerate(addresses):
+        fields["metadata"]["data"][f"contact{number}"] = address
+        lists.setdefault(canonical_address(address), []).append(f"/metadata/data/contact{number}")
+        yield Owned(f"/metadata/data/contact{number}", None, canonical_address(address))
+    if actor is not None and canonical_address(actor) in lists:
+        lists[canonical_address(actor)].append("/actorEmail")
+    if lists:
+        fields["metadata"]["addressed"] = list(lists.values())
 
 
 def signed_by_turns(hashes: Sequence[str], ends: Sequence[int]) -> list[Row]:

@@ -11,6 +11,7 @@ import httpx
 import nats
 from bson.raw_bson import RawBSONDocument
 from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -103,14 +104,24 @@ async def administrator(fleet: Fleet) -> AsyncIterator[Client]:
         await admin.close()
 
 
+async def events(admin: Client) -> AsyncIterator[tuple[str, bytes]]:
+    """Yield subject and body of every event."""
+    async for message in _stored(admin, STREAM):
+        yield message.subject or "", message.data or b""
+
+
 async def messages(admin: Client, stream: str) -> AsyncIterator[bytes]:
     """Yield subject, headers and body of every message that a stream holds."""
+    async for message in _stored(admin, stream):
+        yield f"{message.subject} {message.headers} ".encode() + (message.data or b"")
+
+
+async def _stored(admin: Client, stream: str) -> AsyncIterator[RawStreamMsg]:
     streams = admin.jetstream()
     state = (await streams.stream_info(stream)).state
     for number in range(max(state.first_seq, 1), state.last_seq + 1):
         with contextlib.suppress(NotFoundError):
-            message = await streams.get_msg(stream, number, direct=True)
-            yield f"{message.subject} {message.headers} ".encode() + (message.data or b"")
+            yield await streams.get_msg(stream, number, direct=True)
 
 
 async def caught_up(admin: Client) -> bool:

@@ -127,6 +127,34 @@ async def test_a_process_cannot_use_anothers_consumer_nor_administer_a_stream(co
     assert await violates(tenant, refusals, subject)
 
 
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("tenant", "$JS.API.STREAM.MSG.GET.DEAD_LETTERS"),
+        ("tenant", "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS"),
+        ("health", "$JS.API.STREAM.MSG.DELETE.EVENTS"),
+        ("health", "$JS.API.STREAM.PURGE.DEAD_LETTERS"),
+        ("health", "events.user.erased.v1"),
+    ],
+)
+async def test_dead_letters_are_tended_one_by_one_by_the_health_service_alone(
+    connect: Connect, user: str, subject: str
+) -> None:
+    connection, refusals = await connect(user)
+    assert await violates(connection, refusals, subject)
+
+
+async def test_the_health_service_reads_replaces_and_deletes_a_dead_letter(connect: Connect) -> None:
+    flags, _ = await connect("flags")
+    buried = await flags.jetstream().publish("dead.flags-tenants.tenant.created.v1", b"{}")
+    health, refusals = await connect("health")
+    streams = health.jetstream()
+    assert (await streams.get_msg("DEAD_LETTERS", buried.seq)).data == b"{}"
+    assert (await streams.publish("dead.flags-tenants.tenant.created.v1", b"[]")).stream == "DEAD_LETTERS"
+    assert await streams.delete_msg("DEAD_LETTERS", buried.seq)
+    assert not refusals
+
+
 async def test_a_consumer_is_open_to_its_owner_only(connect: Connect) -> None:
     tenant, _ = await connect("tenant")
     await tenant.jetstream().publish("events.tenant.created.v1", b"{}")

@@ -73,10 +73,11 @@ def test_a_process_may_neither_speak_for_another_nor_touch_its_consumers_and_inb
             f"$JS.API.CONSUMER.MSG.NEXT.EVENTS.{spec.name}",
             f"$JS.ACK.EVENTS.{spec.name}.1.2.3.4.5",
             f"$JS.ACK.hub.account.EVENTS.{spec.name}.1.2.3.4.5",
-            f"dead.{spec.name}.tenant.created.v1",
         ):
             assert may_publish(other, subject)
             assert not may_publish(one, subject)
+        assert may_publish(other, f"dead.{spec.name}.tenant.created.v1")
+        assert may_publish(one, f"dead.{spec.name}.tenant.created.v1") == (one == "health")
     assert may_hear(other, f"_INBOX.{other}.x")
     assert not may_hear(one, f"_INBOX.{other}.x")
     assert not may_publish(one, f"_INBOX.{other}.x")
@@ -92,6 +93,10 @@ def test_a_process_may_neither_speak_for_another_nor_touch_its_consumers_and_inb
         "$JS.API.STREAM.UPDATE.EVENTS",
         "$JS.API.STREAM.MSG.DELETE.EVENTS",
         "$JS.API.STREAM.MSG.GET.EVENTS",
+        "$JS.API.STREAM.PURGE.DEAD_LETTERS",
+        "$JS.API.STREAM.UPDATE.DEAD_LETTERS",
+        "$JS.API.STREAM.DELETE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
         "$JS.API.DIRECT.GET.EVENTS",
         "$JS.API.CONSUMER.CREATE.EVENTS",
         "$JS.API.CONSUMER.CREATE.EVENTS.mine",
@@ -104,6 +109,12 @@ def test_a_process_may_neither_speak_for_another_nor_touch_its_consumers_and_inb
 )
 def test_nobody_administers_streams_or_reads_around_its_consumer(process: str, subject: str) -> None:
     assert not may_publish(process, subject)
+
+
+@pytest.mark.parametrize("process", NAMES)
+@pytest.mark.parametrize("request_", ["INFO", "MSG.GET", "MSG.DELETE"])
+def test_the_health_service_alone_tends_the_dead_letters(process: str, request_: str) -> None:
+    assert may_publish(process, f"$JS.API.STREAM.{request_}.DEAD_LETTERS") == (process == "health")
 
 
 @pytest.mark.parametrize("process", NAMES)

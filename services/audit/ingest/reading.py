@@ -20,13 +20,12 @@ from services.audit.canonical import MAX_INTEGER
 from services.audit.facts import EMPTY, UNPARSED, Unparseable, refuse_unstorable
 from services.audit.ingest.models import Record
 from services.audit.models import Fact, Owned
-from services.audit.personal import canonical_address
+from services.audit.personal import canonical_address, email_address
 from shared.clock import parse_rfc3339, rfc3339
 
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NOT_A_WORD = re.compile(r"[^a-z0-9_]")
 _LONGEST_ADDRESS = 320
-_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,253}")
 _FAILED = re.compile(r"fail|error|exception|does-not-exist|too-many")
 _DENIED = re.compile(r"^(security|limit)\.|banned|rejected|unauthorized|suspicious")
 
@@ -117,21 +116,22 @@ def _fact(record: Record, said: Said, members: dict[str, Any]) -> Fact:
     refuse_unstorable(fields)
     there = [("/actorEmail", said.address), ("/actorIp", said.ip), ("/metadata/data", metadata["data"])]
     address = canonical_address(said.address) if said.address else said.ip
-    mentioned = None if said.address and _ADDRESS.fullmatch(said.address) else next(_mentioned(members), None)
+    mentions = tuple(dict.fromkeys(_mentioned([said.address, members])))
     return Fact(
         fields=fields,
         personal=tuple(Owned(pointer, None) for pointer, value in there if value is not None),
         # Who names nobody shares one owner: a key for each of a million such lines would protect nobody.
         address=address or record.source,
-        about=canonical_address(mentioned) if mentioned else None,
+        about=None if email_address(said.address) else next(iter(mentions), None),
+        mentions=mentions,
     )
 
 
 def _mentioned(value: Any) -> Iterator[str]:
-    """Every e-mail address that is a value of its own, in the order of the record."""
+    """The canonical form of every e-mail address that is a value of its own, in the order of the record."""
     if isinstance(value, str):
-        if _ADDRESS.fullmatch(value):
-            yield value
+        if address := email_address(value):
+            yield address
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _mentioned(item)

@@ -12,17 +12,25 @@ from services.tenant.people.erasure.report.models import Backend, Remainder
 from shared.outbox import KEPT
 from shared.topology import BY_NAME, EVENT_AGE, SESSION_LASTS
 
+
+def _span(span: timedelta) -> str:
+    hours = int(span.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} h"
+
+
 _OTHERS = "partner, billing, flags, health, audit"
 _LASTING: tuple[tuple[str, str, str], ...] = (
     (
         "log, owners `resource:`",
-        "a billing contact that was typed by hand, even if it is their address; sealed",
+        "what was typed by hand and is no e-mail address (a name as billing contact), or came before the log took "
+        "such an address for its owner's; sealed",
         "it is the tenant's word and goes with the tenant's key: the log cannot tell whose it is without opening all",
     ),
     (
         "log, owners `address:`",
-        "what an outside source tells of them after the erasure; sealed under a key of its own",
-        "the log keeps no digest of an erased address, by which it could know it again",
+        f"what an outside source tells later than {_span(EVENT_AGE)} after the erasure, or under a name that is no "
+        "address of theirs; sealed under a key of its own",
+        "no digest is kept longer, by which the log could know an erased address again",
     ),
     (
         "log, addresses of machines",
@@ -80,9 +88,16 @@ def _passing(erased_at: datetime, forgotten_at: datetime | None, refused_until: 
         ),
         Remainder(
             "stream DEAD_LETTERS",
-            "events that nobody could handle, byte for byte",
+            "their id, and their address where somebody else's event has it as a billing contact",
             _after(forgotten_at, 2 * EVENT_AGE),
-            f"an event becomes one while EVENTS has it, and is kept for another {_span(EVENT_AGE)}",
+            f"an event becomes one while EVENTS has it, and is kept for another {_span(EVENT_AGE)}; "
+            "whoever blanks them knows no addresses",
+        ),
+        Remainder(
+            "log, `erased_addresses`",
+            "keyed digests of their addresses; the key is not in the database",
+            _after(forgotten_at, EVENT_AGE),
+            "what is said of them later is sealed for nobody, as long as somebody may still catch up",
         ),
     ]
     if refused_until is not None:
@@ -100,8 +115,3 @@ def _kept(backend: Backend) -> Remainder:
 
 def _after(moment: datetime | None, span: timedelta) -> datetime | None:
     return None if moment is None else moment + span
-
-
-def _span(span: timedelta) -> str:
-    hours = int(span.total_seconds() // 3600)
-    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} h"
