@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.audit.proofs.models import CheckpointMissing, EntriesMissing, TreeDamaged
+from services.audit.turns import ExportsBusy
 from shared.openapi import Described, Operations
 
 _ROOT = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
@@ -70,6 +71,6 @@ OPERATIONS: Operations = {
         "signatures, and the public keys, as JSON Lines. At most 10,000 entries; `python bundle.py FILE` verifies it "
         "anywhere. Without filters every entry of the range is there, and one left out would be noticed. A bundle "
         "without its last line is not complete.",
-        refusals=(CheckpointMissing, TreeDamaged, EntriesMissing),
+        refusals=(CheckpointMissing, TreeDamaged, EntriesMissing, ExportsBusy),
     ),
 }
