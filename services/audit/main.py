@@ -86,7 +86,7 @@ def wire(platform: Platform, settings: AuditSettings, stores: Stores) -> Deps:
     stored = ProofRepository(platform.mongo.db)
     tree = Tree(stored)
     opener = Opener(signed.entries, signed.vault)
-    exporter = Exporter(signed.entries, stored, tree, opener, public_keys(settings), platform.clock)
+    exporter = Exporter(cold.pages, stored, tree, opener, public_keys(settings), platform.clock)
     checkpoints, checkpoint_worker = _checkpoints(platform, settings, signed, tree)
     verifications, verification_worker = _verifications(platform, signed)
     ingest = wire_ingest(platform, settings, writer)

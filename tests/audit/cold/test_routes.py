@@ -52,6 +52,7 @@ async def test_operators_archive_list_and_restore(
     await root_db["checkpoints"].insert_one(row)
     cold = {"cold_endpoint": s3.url, "cold_access_key": "key", "cold_secret_key": "secret"}
     async with serving(service_environment, audit_database, archiver_mongo_uri=archiver_uri, **cold) as http:
+        assert (await http.post("/api/audit/checkpoint")).json()["headSeq"] == 10
         ran = (await http.post("/api/audit/archive/run")).json()
         assert [(b["startSeq"], b["endSeq"], b["eventCount"]) for b in ran["batches"]] == [(1, 6, 6)]
         assert (ran["removed"], ran["more"]) == ([], False)
@@ -65,6 +66,8 @@ async def test_operators_archive_list_and_restore(
         verdict = (await http.get("/api/audit/verify")).json()
         assert (verdict["ok"], verdict["verified"], verdict["oldestHotSeq"]) == (True, 10, 7)
         assert verdict["highestArchivedSeq"] == 6
+        bundle = (await http.get("/api/audit/export")).text
+        assert bundle.count('"kind":"entry"') == 10
         assert (await http.post("/api/audit/archives/1/restore")).json()["tier"] == "restored"
         assert (await http.post("/api/audit/archives/2/restore")).status_code == 404
         refused = await http.post("/api/audit/archive/run", headers=CALLERS.headers(person()))
