@@ -17,6 +17,7 @@ from shared.contracts import (
     Event,
     Resource,
     access,
+    audit,
     billing,
     flag,
     gateway,
@@ -103,13 +104,41 @@ def _without_unchanged(data: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _all_told() -> dict[type[Event], _Told]:
-    return {**_refusals(), **_catalog(), **_flags(), **_gateway(), **_partners(), **_tenants(), **_people()}
+    return {
+        **_refusals(),
+        **_archives(),
+        **_catalog(),
+        **_flags(),
+        **_gateway(),
+        **_partners(),
+        **_tenants(),
+        **_people(),
+    }
 
 
 def _refusals() -> dict[type[Event], _Told]:
     asked = Resource(type="operation", id="/api/tenants/{slug}/suspend", name="acme", tenant_slug="acme")
     said = {"operation": "POST /api/tenants/{slug}/suspend", "code": "operator_token_required", "outcome": "denied"}
     return {denied: _Told(asked, actor=_OWNER, more=said) for denied in access.BY_SERVICE.values()}
+
+
+def _archives() -> dict[type[Event], _Told]:
+    batch = audit.Batch(
+        start_seq=1,
+        end_seq=50_000,
+        event_count=50_000,
+        manifest_sha256="6f1ed002ab5595859014ebf0951522d9a6a0a4b39ec6f4e1a3d0a3f0b1e7c9d2",
+        jsonl_key=f"batches/0000000000000001-{'b5bb9d80' * 8}.jsonl.gz",
+        manifest_key="manifests/0000000000000001-0.json",
+        archived_at=world.moment(_AT),
+    )
+    told = Resource(type="archive", id="1", name="1 to 50000")
+    until = world.moment("2026-11-30T09:30:00.000Z")
+    return {
+        audit.ArchiveRequested: _Told(Resource(type="log", id="audit")),
+        audit.BatchArchived: _Told(told, actor=Actor(type="system", id="audit-archive"), more={"batch": batch}),
+        audit.BatchRestored: _Told(told, more={"batch": batch, "until": until}),
+    }
 
 
 def _catalog() -> dict[type[Event], _Told]:

@@ -70,8 +70,26 @@ async def test_operators_archive_list_and_restore(
         assert bundle.count('"kind":"entry"') == 10
         assert (await http.post("/api/audit/archives/1/restore")).json()["tier"] == "restored"
         assert (await http.post("/api/audit/archives/2/restore")).status_code == 404
+        assert (await http.post("/api/audit/archive/run")).json()["batches"] == []
+        expected = [
+            "audit.archive_requested",
+            "audit.batch_archived",
+            "audit.batch_restored",
+            "audit.archive_requested",
+        ]
+        told = await eventually(lambda: _archiving(http, len(expected)))
+        assert [entry["action"] for entry in told] == expected
+        assert {(entry["actorEmail"], entry["surface"]) for entry in told} == {(operator().email, "operator")}
+        assert (told[1]["resourceId"], told[1]["metadata"]["data"]["batch"]["endSeq"]) == ("1", 6)
+        assert told[1]["metadata"]["data"]["batch"]["manifestSha256"] == listed["items"][0]["manifestSha256"]
         refused = await http.post("/api/audit/archive/run", headers=CALLERS.headers(person()))
         assert refused.status_code == 403
+
+
+async def _archiving(http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+    """The entries on archiving, the oldest first, once there are so many."""
+    found = (await http.get("/api/audit", params={"source": "audit", "action": "audit.*"})).json()["items"]
+    return found[::-1] if len(found) >= count else []
 
 
 async def test_without_cold_storage_the_routes_say_so_and_everything_else_works(
