@@ -97,12 +97,14 @@ class Rig:
     def tenure(self, holder: str = "tests") -> Tenure:
         return Tenure(Lease(self.mongo.db, "audit-archive", holder))
 
-    def archiver(self, tenure: Tenure, steps: Steps | None = None, limits: Limits | None = None) -> Archiver:
+    def archiver(
+        self, tenure: Tenure, steps: Steps | None = None, limits: Limits | None = None, mover: Mover | None = None
+    ) -> Archiver:
         steps = steps or Steps()
         own: Any = Crashing(self.own, steps)
         store: Any = Crashing(self.store, steps)
         journal = Journal(Outbox(self.mongo, "audit", self.clock))
-        mover = Mover(self.mongo.transactions, own, tenure, journal)
+        mover = mover or Mover(self.mongo.transactions, own, tenure, journal)
         return Archiver(store, self.signer, own, mover, self.clock, limits or Limits(most_entries=4))
 
     async def run(self, steps: Steps | None = None, limits: Limits | None = None) -> Ran:
