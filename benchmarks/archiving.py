@@ -11,11 +11,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.audit.cold.archiver import Archiver, Limits, Mover, Tenure
+from services.audit.cold.archiver import Archiver, Limits
+from services.audit.cold.journal import Journal
 from services.audit.cold.manifest import ManifestSigner
+from services.audit.cold.mover import Mover, Tenure
 from services.audit.cold.repository import ArchiveRepository
 from shared.leases import Lease
 from shared.mongo import Mongo
+from shared.outbox import Outbox
 
 YEARS = timedelta(days=3_650)
 
@@ -71,7 +74,7 @@ async def archived(mongo: Mongo, count: int) -> tuple[int, float, float]:
     tenure = Tenure(Lease(mongo.db, "audit-archive", "benchmarks"))
     own = ArchiveRepository(mongo.db)
     with tempfile.TemporaryDirectory() as folder:
-        mover = Mover(mongo.transactions, own, tenure)
+        mover = Mover(mongo.transactions, own, tenure, Journal(Outbox(mongo, "audit", Later())))
         archiver = Archiver(Folder(Path(folder)), ManifestSigner([bytes(32)]), own, mover, Later(), Limits())
         began = time.perf_counter()
         async with tenure.held():

@@ -17,6 +17,7 @@ from shared.contracts import (
     Event,
     Resource,
     access,
+    audit,
     billing,
     flag,
     forgetting,
@@ -106,6 +107,7 @@ def _without_unchanged(data: dict[str, Any]) -> dict[str, Any]:
 def _all_told() -> dict[type[Event], _Told]:
     return {
         **_refusals(),
+        **_archives(),
         **_catalog(),
         **_flags(),
         **_gateway(),
@@ -130,6 +132,25 @@ def _forgetting() -> dict[type[Event], _Told]:
         answer: _Told(gone, actor=actor, more=counts) for answer in forgetting.BY_SERVICE.values()
     }
     return told | {forgetting.AuditPersonForgotten: _Told(gone, actor=actor, more={**counts, "keys": 2})}
+
+
+def _archives() -> dict[type[Event], _Told]:
+    batch = audit.Batch(
+        start_seq=1,
+        end_seq=50_000,
+        event_count=50_000,
+        manifest_sha256="6f1ed002ab5595859014ebf0951522d9a6a0a4b39ec6f4e1a3d0a3f0b1e7c9d2",
+        jsonl_key=f"batches/0000000000000001-{'b5bb9d80' * 8}.jsonl.gz",
+        manifest_key="manifests/0000000000000001-0.json",
+        archived_at=world.moment(_AT),
+    )
+    told = Resource(type="archive", id="1", name="1 to 50000")
+    until = world.moment("2026-11-30T09:30:00.000Z")
+    return {
+        audit.ArchiveRequested: _Told(Resource(type="log", id="audit")),
+        audit.BatchArchived: _Told(told, actor=Actor(type="system", id="audit-archive"), more={"batch": batch}),
+        audit.BatchRestored: _Told(told, more={"batch": batch, "until": until}),
+    }
 
 
 def _catalog() -> dict[type[Event], _Told]:

@@ -42,7 +42,7 @@ class Lists:
 
     async def _page(self, query: Query, actor_email: str | None, place: Place) -> Response:
         page = await self.audit.page(query, actor_email, place)
-        body = orjson.dumps({"items": page.items, "next": page.next})
+        body = orjson.dumps({"items": page.items, "next": page.next, "searchedTo": page.searched_to})
         headers = {**link_to(self.url, page.next), "vary": "accept"}
         return Response(body, headers=headers, media_type="application/json")
 

@@ -9,6 +9,7 @@ import orjson
 from services.audit.checkpoints.service import NoCheckpoint
 from services.audit.checkpoints.writer import CheckpointBusy, CheckpointRefused
 from services.audit.exports import as_csv
+from services.audit.turns import ExportsBusy
 from services.audit.verifications.service import TooManyVerifications
 from shared.errors import InsufficientRole
 from shared.openapi import Described, Operations
@@ -43,7 +44,7 @@ ENTRY: dict[str, Any] = {
     "hash": "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c",
     "erased": False,
 }
-PAGE = {"items": [ENTRY], "next": None}
+PAGE = {"items": [ENTRY], "next": None, "searchedTo": None}
 AS_LINES = orjson.dumps(ENTRY, option=orjson.OPT_APPEND_NEWLINE).decode()
 AS_CSV = as_csv([ENTRY], header=True).decode()
 EXPORTED = (
@@ -102,11 +103,12 @@ NOTHING_YET = {"verified": 0, "of": None, "after": None, "witnessedSeq": None, "
 OPERATIONS: Operations = {
     "list_entries": Described(
         text="One filter is answered by an index; several together look through a bounded part of the log for each "
-        "page, so a page may be short and still have a `next`. Personal values are null, and `erased` is true, once "
-        f"the key of their person has been destroyed.\n\n{EXPORTED}",
+        "page, so a page may be short and still have a `next`: then `searchedTo` says how far it has looked. Personal "
+        f"values are null, and `erased` is true, once the key of their person has been destroyed.\n\n{EXPORTED}",
         answer=PAGE,
         csv=AS_CSV,
         ndjson=AS_LINES,
+        refusals=(ExportsBusy,),
     ),
     "verify": Described(
         text="Reads the whole chain: it takes as long as the log is. Where the chain does not hold, `ok` is false and "
@@ -142,9 +144,13 @@ OPERATIONS: Operations = {
         answer=PAGE,
         csv=AS_CSV,
         ndjson=AS_LINES,
-        refusals=(InsufficientRole,),
+        refusals=(InsufficientRole, ExportsBusy),
     ),
     "list_partner_entries": Described(
-        text=f"For operators and the partner's people.\n\n{EXPORTED}", answer=PAGE, csv=AS_CSV, ndjson=AS_LINES
+        text=f"For operators and the partner's people.\n\n{EXPORTED}",
+        answer=PAGE,
+        csv=AS_CSV,
+        ndjson=AS_LINES,
+        refusals=(ExportsBusy,),
     ),
 }

@@ -26,6 +26,7 @@ from services.audit.ingest.parts import Ingest, wire_ingest
 from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
 from services.audit.ingest.routes import PUBLIC, sources, webhooks
 from services.audit.parts import Signed, Stores, noting, public_keys, signed_log, stores_of
+from services.audit.proofs.bundles import Bundles
 from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
 from services.audit.proofs.export import Exporter, Opener
 from services.audit.proofs.repository import INDEXES as PROOF_INDEXES
@@ -37,6 +38,7 @@ from services.audit.repository import INDEXES
 from services.audit.routes import router
 from services.audit.service import AuditService
 from services.audit.settings import AuditSettings
+from services.audit.turns import Turns
 from services.audit.verifications.repository import INDEXES as VERIFICATION_INDEXES
 from services.audit.verifications.repository import VerificationRepository
 from services.audit.verifications.routes import router as verification_routes
@@ -64,7 +66,7 @@ class Deps:
     verifications: VerificationService
     verification_worker: VerificationWorker
     proofs: ProofService
-    exporter: Exporter
+    bundles: Bundles
     ingest: Ingest
 
     cold: Cold
@@ -86,19 +88,21 @@ def wire(platform: Platform, settings: AuditSettings, stores: Stores) -> Deps:
     stored = ProofRepository(platform.mongo.db)
     tree = Tree(stored)
     opener = Opener(signed.entries, signed.vault)
+    exporter = Exporter(cold.pages, stored, tree, opener, public_keys(settings), platform.clock)
     checkpoints, checkpoint_worker = _checkpoints(platform, settings, signed, tree)
     verifications, verification_worker = _verifications(platform, signed)
     ingest = wire_ingest(platform, settings, writer)
+    turns = Turns(settings.exports_at_once)
     return Deps(
         audit=audit,
         consumer=ChainConsumer(platform.bus, platform.mongo, lease, writer, platform.clock, ingest.outflow),
-        exports=Exports(audit, signed.entries),
+        exports=Exports(audit, signed.entries, turns),
         checkpoints=checkpoints,
         checkpoint_worker=checkpoint_worker,
         verifications=verifications,
         verification_worker=verification_worker,
         proofs=ProofService(stored, tree),
-        exporter=Exporter(signed.entries, stored, tree, opener, public_keys(settings), platform.clock),
+        bundles=Bundles(exporter, turns),
         ingest=ingest,
         cold=cold,
     )

@@ -234,7 +234,8 @@ class AuditRepository:
         """At most `limit` entries of the query, newest first, below `before`; and where the next page starts.
 
         A page may hold fewer than `limit` entries, even none, and still have a next one: filters beyond what an index
-        answers are applied to `page_scan` entries a page.
+        answers are applied to `page_scan` entries a page. A span of time alone is found by its index wherever in the
+        log it lies, unless that takes longer than a second.
         """
         base, rest = _plan(query)
         if bounds := [number for number in (before, query.below) if number is not None]:
@@ -244,7 +245,36 @@ class AuditRepository:
         # Named, because on a rare value the planner may prefer to walk the whole log backwards.
         index: _Keys = [*((name, 1) for name in base if name != "_id"), ("_id", -1)]
         if "at" in base and await self._are_many(base, index):
-            rest["at"], index = base.pop("at"), [("_id", -1)]
+            return await self._long_span(base, limit)
+        return await self._scanned(base, rest, index, limit)
+
+    async def _long_span(self, base: Document, limit: int) -> tuple[list[Stored], int | None]:
+        """A page of more time than is worth sorting: read by number, from its newest entry on."""
+        numbers = {name: bound for name, bound in base.items() if name != "at"}
+        found, floor = await self._scanned(dict(numbers), {"at": base["at"]}, [("_id", -1)], limit)
+        if found or floor is None:
+            return found, floor
+        # An entry's time is its sender's word, so no number bounds a span of times; but its index holds the numbers.
+        below = {"at": base["at"], "_id": {**numbers.get("_id", {}), "$lt": floor}}
+        try:
+            newest = await self._newest(below)
+        except ExecutionTimeout:
+            return [], floor
+        if newest is None:
+            return [], None
+        numbers["_id"] = {**below["_id"], "$lt": newest + 1}
+        return await self._scanned(numbers, {"at": base["at"]}, [("_id", -1)], limit)
+
+    async def _newest(self, times: Document) -> int | None:
+        """The highest number of a span of time, from the index alone. Raises ExecutionTimeout after a second."""
+        stages: list[Document] = [{"$match": times}, {"$group": {"_id": None, "newest": {"$max": "$_id"}}}]
+        rows = await self._entries.aggregate(stages, hint={"at": 1, "_id": -1}, maxTimeMS=_COUNT_MS)
+        found = await rows.to_list()
+        return int(found[0]["newest"]) if found else None
+
+    async def _scanned(
+        self, base: Document, rest: Document, index: _Keys, limit: int
+    ) -> tuple[list[Stored], int | None]:
         floor: int | None = None
         if rest:
             floor = await self._floor(base, index)

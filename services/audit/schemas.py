@@ -132,10 +132,14 @@ class EntryView(View):
 
 
 class EntryPage(View):
-    """A page of the log, newest first. It may be short, even empty, and still have a next one."""
+    """A page of the log, newest first. It is short, even empty, and has a next one only where `searchedTo` is set."""
 
     items: list[EntryView]
     next: str | None
+    searched_to: int | None = Field(
+        description="Null on a full and on the last page. Else the page is short because it looked at as much as one "
+        "page may: all entries down to this `seq` have been looked at, and `next` goes on below it."
+    )
 
 
 class BreakView(View):

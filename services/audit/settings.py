@@ -84,6 +84,10 @@ class AuditSettings(ServiceSettings):
     ocis_poll_seconds: float = Field(1.0, gt=0, le=3_600, description="Seconds between two looks at that file.")
     ocis_silent_hours: float = Field(24.0, gt=0, description="Hours without a line that are suspicious.")
 
+    exports_at_once: int = Field(
+        8, ge=1, le=100, description="How many exports and bundles one replica makes at once; more are told to wait."
+    )
+
     cold_endpoint: str = Field("", description="URL of the S3 store of old entries; empty: no cold storage.")
     cold_region: str = Field("local", description="Region of that store.")
     cold_bucket: str = Field("dezky-audit", description="Bucket of archives; with Object Lock, if it shall lock.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import io
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -13,11 +15,15 @@ import httpx
 import pytest
 
 from services.audit.chain import Appended
-from services.audit.exports import Exports
+from services.audit.exports import Exports, Kind
+from services.audit.main import build
 from services.audit.models import Head, Query, Stored
 from services.audit.personal import Vault
 from services.audit.repository import AuditRepository
 from services.audit.service import AuditService
+from services.audit.settings import AuditSettings
+from services.audit.turns import ExportsBusy, Turns
+from shared.errors import PROBLEM_TYPE
 from shared.mongo import Database, Mongo, Transaction
 from shared.streams import Stream
 from shared.testing import partner_person
@@ -131,7 +137,7 @@ async def test_no_cell_is_a_formula_and_an_erased_person_is_an_empty_cell(
 
 @pytest.fixture
 def exports(repository: AuditRepository, vault: Vault) -> Exports:
-    return Exports(AuditService(repository, vault), repository)
+    return Exports(AuditService(repository, vault), repository, Turns(2))
 
 
 async def test_an_export_ends_at_the_head_of_its_beginning_and_opens_values_page_by_page(
@@ -140,16 +146,96 @@ async def test_an_export_ends_at_the_head_of_its_beginning_and_opens_values_page
     await chain(encode(*(tenant_event(number) for number in range(1, 1_101))))
     export, rows = await exports.begin("ndjson", Query()), await exports.begin("csv", Query())
     await chain(encode(tenant_event(1_101)))
-    pages = [lines(await anext(export.pieces))]
+    read = lines(await anext(export.pieces))
     await root_db["person_keys"].update_many({}, {"$unset": {"wrapped": ""}})
-    pages += [lines(piece) async for piece in export.pieces]
+    read += [entry async for piece in export.pieces for entry in lines(piece)]
     assert (export.head, rows.head) == (1_100, 1_100)
     body = b"".join([piece async for piece in rows.pieces])
     assert [int(row["seq"]) for row in table(body)] == list(range(1_100, 0, -1))
-    assert [len(page) for page in pages] == [500, 500, 100]
-    assert [entry["seq"] for page in pages for entry in page] == list(range(1_100, 0, -1))
-    assert {entry["actorEmail"] for entry in pages[0]} == {"Jane@Nordic.example"}
-    assert {entry["actorEmail"] for page in pages[1:] for entry in page} == {None}
+    assert [entry["seq"] for entry in read] == list(range(1_100, 0, -1))
+    assert {entry["actorEmail"] for entry in read[:500]} == {"Jane@Nordic.example"}
+    assert {entry["actorEmail"] for entry in read[500:]} == {None}
+
+
+async def held_longest(work: Awaitable[None]) -> float:
+    """Seconds of this thread's processor that went by between two turns of the event loop, at most, beside `work`.
+
+    Not the clock's: on a busy machine that says who else was running. What lies about in memory is frozen, as
+    `shared.app.serve` freezes it.
+    """
+    gc.collect()
+    gc.freeze()
+    longest, ended = 0.0, asyncio.ensure_future(work)
+    before = time.thread_time()
+    while not ended.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    gc.unfreeze()
+    await ended
+    return longest
+
+
+async def _read(exports: Exports, kind: Kind) -> None:
+    async for _ in (await exports.begin(kind, Query())).pieces:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+async def test_an_export_lets_others_have_the_event_loop_between_small_slices(
+    chain: Chain, exports: Exports, kind: Kind
+) -> None:
+    await chain(encode(*(tenant_event(number) for number in range(1, 501))))
+    assert await held_longest(_read(exports, kind)) < 0.014  # a page in one go: 0.021 and more
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+async def test_an_export_of_twenty_thousand_entries_never_holds_the_event_loop_for_long(
+    chain: Chain, exports: Exports, kind: Kind
+) -> None:
+    for first in range(1, 20_001, 500):
+        await chain(encode(*(tenant_event(number) for number in range(first, first + 500))))
+    held = await held_longest(_read(exports, kind))
+    print(f"{kind}: held for {held * 1000:.1f} ms at most")
+    assert held < 0.02
+
+
+async def test_no_more_exports_run_than_may_and_each_way_of_ending_frees_its_turn(
+    chain: Chain, exports: Exports
+) -> None:
+    await chain(encode(tenant_event(1), tenant_event(2)))
+    first, second = await exports.begin("csv", Query()), await exports.begin("ndjson", Query())
+    with pytest.raises(ExportsBusy):
+        await exports.begin("ndjson", Query())
+    await first.pieces.aclose()  # nobody has taken a piece of it
+    third = await exports.begin("ndjson", Query())
+    assert len([piece async for piece in third.pieces]) == 1
+    fourth = await exports.begin("csv", Query())
+    await anext(fourth.pieces)
+    await fourth.pieces.aclose()
+    fifth = await exports.begin("csv", Query())
+    for export in (second, fifth):
+        await export.pieces.aclose()
+
+
+async def test_one_export_too_many_is_told_when_to_come_again(settings: AuditSettings) -> None:
+    app = build(settings.model_copy(update={"exports_at_once": 1}))
+    async with LiveServer(app, settings.port) as server, httpx.AsyncClient(base_url=server.url) as http:
+        await eventually(lambda: _answers(http, "/readyz", 200))
+        running = await app.state.deps.exports.begin("csv", Query())
+        for path, query in (("/api/audit", {"format": "csv"}), ("/api/audit/export", {})):
+            refused = await http.get(path, params=query, headers=by_operator())
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert (refused.headers["content-type"], refused.json()["code"]) == (PROBLEM_TYPE, "exports_busy")
+        assert (await http.get("/api/audit", headers=by_operator())).status_code == 200
+        await running.pieces.aclose()
+        assert (await http.get("/api/audit", params={"format": "csv"}, headers=by_operator())).status_code == 200
+
+
+async def _answers(http: httpx.AsyncClient, path: str, status: int) -> bool:
+    return (await http.get(path)).status_code == status
 
 
 async def test_what_comes_between_the_head_and_the_first_page_is_not_in_the_export(
@@ -163,7 +249,7 @@ async def test_what_comes_between_the_head_and_the_first_page_is_not_in_the_expo
 
     await chain(encode(tenant_event(1), tenant_event(2)))
     growing = Growing(audit_mongo.db)
-    export = await Exports(AuditService(growing, vault), growing).begin("ndjson", Query())
+    export = await Exports(AuditService(growing, vault), growing, Turns(1)).begin("ndjson", Query())
     assert [entry["seq"] async for piece in export.pieces for entry in lines(piece)] == [2, 1]
     assert export.head == 2
 
@@ -197,7 +283,7 @@ async def test_an_export_that_fails_on_its_way_does_not_look_whole(
 ) -> None:
     await chain(encode(*(tenant_event(number) for number in range(1, 502))))
     failing = Failing(audit_mongo.db)
-    export = await Exports(AuditService(failing, vault), failing).begin("ndjson", Query())
+    export = await Exports(AuditService(failing, vault), failing, Turns(1)).begin("ndjson", Query())
     received = bytearray()
     async with served(export.pieces) as server, httpx.AsyncClient() as http, http.stream("GET", server.url) as answer:
         assert answer.status_code == 200

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from shared.actors import system
+from shared.clock import SystemClock
+from shared.contracts import Resource
+from shared.contracts.access import AuditAccessDenied
+from shared.mongo import Mongo
+from shared.outbox import Outbox
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
+EXPORTED = 2_000
+"""Entries of 12 KiB: four pages of an export, and more than the sockets on the way hold."""
 STAFF = ("staff@nordic.example", "portal")
 OPERATOR = ("operator@dezky.local", "operator")
 
@@ -98,3 +108,76 @@ async def test_verification_is_ok_until_root_edits_an_entry_and_then_names_it(fl
         assert (broken["break"]["kind"], broken["break"]["seq"]) == ("event-hash-mismatch", entry["seq"])
         assert broken["break"]["expected"] == entry["hash"] or broken["break"]["actual"] == entry["hash"]
         assert (await operator.get("/api/audit/verify")).json()["ok"] is True
+
+
+async def store_refusals(fleet: Fleet, slug: str, count: int) -> None:
+    """Let audit publish, and chain, refusals of `slug` with operations of 12 KiB."""
+    refused = AuditAccessDenied(
+        actor=system("tests"),
+        outcome="denied",
+        resource=Resource(type="operation", id=slug, tenant_slug=slug),
+        operation="x" * 12_288,
+        code="insufficient_role",
+    )
+    mongo = Mongo(fleet.root_uri(), "audit", "tests")
+    outbox = Outbox(mongo, "audit", SystemClock())
+    for _ in range(0, count, 250):
+        await mongo.transactions.run(lambda tx: outbox.add(tx, *[refused] * 250))
+
+    async def chained() -> bool:
+        return await mongo.db["entries"].count_documents({"tenantSlug": slug}) == count
+
+    await eventually(chained, seconds=60, what=f"{count} entries")
+    await mongo.close()
+
+
+class Exporting:
+    """What the audit process says of its exports, and what it and the gateway take of memory."""
+
+    def __init__(self, fleet: Fleet, client: httpx.AsyncClient) -> None:
+        self._fleet = fleet
+        self._client = client
+        self._seen: list[float] = []
+
+    async def value(self, name: str) -> float:
+        text = (await self._client.get(f"{self._fleet.place.url(5)}/metrics")).text
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+    async def pages(self) -> float:
+        return await self.value("dezky_audit_export_pages_total")
+
+    async def ended(self) -> bool:
+        return await self.value("dezky_audit_exports_running") == 0
+
+    async def held_up(self) -> bool:
+        """Whether no page was read between the last ten looks."""
+        self._seen.append(await self.pages())
+        return len(self._seen) >= 10 and len(set(self._seen[-10:])) == 1
+
+    def peak(self, process: str) -> int:
+        """The most memory that a process has had so far, in KiB."""
+        status = Path(f"/proc/{self._fleet.pid(process)}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+async def test_an_export_through_the_gateway_is_read_as_far_as_its_client_takes_it(fleet: Fleet) -> None:
+    slug = new_slug()
+    query = {"tenantSlug": slug, "format": "ndjson"}
+    await store_refusals(fleet, slug, EXPORTED)
+    async with fleet.client(*OPERATOR) as operator, httpx.AsyncClient() as client:
+        audit = Exporting(fleet, client)
+        before = await audit.pages()
+        async with operator.stream("GET", "/api/audit", params=query) as answer:
+            assert answer.status_code == 200
+            await anext(answer.aiter_raw())
+            await eventually(audit.held_up, pause=0.05, what="nothing more is read")
+            assert 1 <= await audit.pages() - before < 4
+        await eventually(audit.ended, what="the export ends with its client")
+        assert await audit.pages() - before < 4
+        before, peaks = await audit.pages(), {name: audit.peak(name) for name in ("gateway", "audit")}
+        async with operator.stream("GET", "/api/audit", params=query) as answer:
+            seqs = [json.loads(line)["seq"] async for line in answer.aiter_lines()]
+        assert seqs == sorted(set(seqs), reverse=True)
+        assert (len(seqs), await audit.pages() - before) == (EXPORTED, 4)
+        grown = {name: audit.peak(name) - peak for name, peak in peaks.items()}
+        assert (grown["gateway"] < 8_192, grown["audit"] < 32_768) == (True, True), grown  # of 24 MiB

@@ -53,8 +53,12 @@ class Fleet:
 
     def root(self) -> MongoClient[dict[str, Any]]:
         """Return MongoDB as its root user sees it: an attacker with every right."""
+        return MongoClient(self.root_uri())
+
+    def root_uri(self) -> str:
+        """Return the URI of that user."""
         password = json.loads((self.place.secrets / "mongo.json").read_text())["root"]
-        return MongoClient(root_uri(self.place.port(30), password))
+        return root_uri(self.place.port(30), password)
 
     def state(self) -> FleetState:
         state = lifecycle.running(self.place)

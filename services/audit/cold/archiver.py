@@ -8,47 +8,42 @@ only then the removal, which compares every entry with the archived one in the t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from services.audit.cold.batches import (
     CHUNK,
     BatchBuilder,
     BatchDamagedError,
     Batches,
-    BatchFile,
     Store,
     batch_key,
     folder,
     manifest_key,
 )
+from services.audit.cold.journal import SCHEDULE
 from services.audit.cold.lines import EntryDamagedError
 from services.audit.cold.manifest import MOST_BYTES, Manifest, ManifestDamagedError, ManifestSigner, Place
-from services.audit.cold.models import ArchiveDamaged, ArchiveRefused, ArchiveRunning, Ran, belongs, row_of
+from services.audit.cold.models import ArchiveDamaged, ArchiveRefused, Ran, belongs, row_of
+from services.audit.cold.mover import RESTORED, Mover
 from services.audit.cold.object_store import StoreUnavailable
 from services.audit.cold.repository import ArchiveRepository
-from services.audit.models import Stored
 from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.leases import Lease
-from shared.mongo import Transaction, Transactions, is_unavailable
+from shared.contracts.envelope import Actor
 
 log = structlog.get_logger()
 
-RENEW_SECONDS = 3.0
 RUN_SECONDS = 200.0
-RESTORED_DAYS = 7
 ATTEMPTS = 5
 
-_archived = Counter("dezky_audit_archived_entries_total", "Entries moved to cold storage")
 _refused = Gauge("dezky_audit_archive_refused", "1 while entries or archives do not verify and nothing is archived")
 
 
@@ -71,120 +66,6 @@ class Recorded:
     sha256: str
 
 
-class Tenure:
-    """The right to archive: one task of one replica at a time, renewed while it works."""
-
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
-        self._busy = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Hold the lease. Raises ArchiveRunning."""
-        if self._busy.locked():
-            raise ArchiveRunning("this replica archives or restores already")
-        async with self._busy:
-            if not await self._lease.acquire():
-                raise ArchiveRunning("another replica archives or restores already")
-            ended = asyncio.Event()
-            renewing = asyncio.create_task(self._renew(ended), name="audit.archive.renew")
-            try:
-                yield
-            finally:
-                # Not cancelled: a driver's call that is cut off can leave its client unusable.
-                ended.set()
-                await renewing
-                await self._lease.release()
-
-    async def assert_held(self, tx: Transaction) -> None:
-        """Let a transaction commit only under this tenure. Raises LeaseLost."""
-        await self._lease.assert_held(tx)
-
-    async def _renew(self, ended: asyncio.Event) -> None:
-        while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RENEW_SECONDS):
-                    await ended.wait()
-                    return
-            try:
-                await self._lease.acquire()
-            except Exception as error:
-                if not is_unavailable(error):
-                    log.exception("audit.archive_lease")
-
-
-class Mover:
-    """Moves the entries of recorded batches between the tiers, a few hundred in each transaction."""
-
-    def __init__(self, transactions: Transactions, repository: ArchiveRepository, tenure: Tenure) -> None:
-        self._transactions = transactions
-        self._repository = repository
-        self._tenure = tenure
-
-    async def record(self, row: Mapping[str, Any], place: Place) -> None:
-        """Add the row of a batch at `place`. Raises ArchiveRefused if it is taken, LeaseLost."""
-
-        async def body(tx: Transaction) -> None:
-            await self._tenure.assert_held(tx)
-            if await self._repository.archived_up_to() != place.start_seq - 1:
-                raise ArchiveRefused(f"another batch from {place.start_seq} on was recorded meanwhile")
-            await self._repository.record(dict(row), tx)
-
-        await self._transactions.run(body)
-
-    async def remove(self, start_seq: int, file: BatchFile) -> None:
-        """Remove from MongoDB what is in a batch. Raises ArchiveRefused where the two differ, LeaseLost."""
-        await self._mark(start_seq, {"tier": "leaving"})
-        async with contextlib.aclosing(file.chunks()) as chunks:
-            async for chunk in chunks:
-                await self._remove(chunk)
-        await self._mark(start_seq, {"tier": "cold", "restoredAt": None})
-
-    async def restore(self, start_seq: int, file: BatchFile, moment: str) -> None:
-        """Put a batch back beside its archived form."""
-        await self._mark(start_seq, {"tier": "restoring", "restoredAt": moment})
-        async with contextlib.aclosing(file.chunks()) as chunks:
-            async for chunk in chunks:
-                await self._put_back(chunk)
-        await self._mark(start_seq, {"tier": "restored"})
-
-    async def _mark(self, start_seq: int, changes: Mapping[str, Any]) -> None:
-        async def body(tx: Transaction) -> None:
-            await self._tenure.assert_held(tx)
-            await self._repository.mark(start_seq, changes, tx)
-
-        await self._transactions.run(body)
-
-    async def _remove(self, chunk: list[Stored]) -> None:
-        first, last = chunk[0]["_id"], chunk[-1]["_id"]
-
-        async def body(tx: Transaction) -> None:
-            await self._tenure.assert_held(tx)
-            await self._compared(chunk, tx)
-            await self._repository.remove(first, last, tx)
-
-        await self._transactions.run(body)
-        _archived.inc(len(chunk))
-
-    async def _put_back(self, chunk: list[Stored]) -> None:
-        async def body(tx: Transaction) -> None:
-            await self._tenure.assert_held(tx)
-            there = await self._compared(chunk, tx)
-            if missing := [entry for entry in chunk if entry["_id"] not in there]:
-                await self._repository.put_back(missing, tx)
-
-        await self._transactions.run(body)
-
-    async def _compared(self, chunk: list[Stored], tx: Transaction) -> set[int]:
-        """The numbers of a chunk that are hot. Raises ArchiveRefused if one is not what was archived."""
-        archived = {entry["_id"]: entry for entry in chunk}
-        hot = await self._repository.hot(chunk[0]["_id"] - 1, chunk[-1]["_id"], len(chunk) + 1, tx)
-        for entry in hot:
-            if entry != archived.get(entry["_id"]):
-                raise ArchiveRefused(f"entry {entry['_id']} is not what was archived under this number")
-        return {entry["_id"] for entry in hot}
-
-
 class Archiver:
     """Archives, restores, and finishes what a crash left."""
 
@@ -205,7 +86,11 @@ class Archiver:
         self._clock = clock
         self._limits = limits
 
-    async def run(self, most_seconds: float = RUN_SECONDS) -> Ran:
+    async def requested(self, actor: Actor) -> None:
+        """Tell that somebody asks for a run, whether or not it finds anything. Under the tenure only."""
+        await self._mover.requested(actor)
+
+    async def run(self, actor: Actor = SCHEDULE, most_seconds: float = RUN_SECONDS) -> Ran:
         """Finish what is unfinished, then archive all that is old, as long as there is time. Under the tenure only.
 
         Raises ArchiveRefused, ArchiveDamaged, StoreUnavailable, LeaseLost.
@@ -215,7 +100,7 @@ class Archiver:
         try:
             removed = await self._finish(ends)
             while time.monotonic() < ends:
-                row = await self._archive_next()
+                row = await self._archive_next(actor)
                 if row is None:
                     _refused.set(0)
                     return Ran(tuple(batches), removed, more=False)
@@ -226,8 +111,8 @@ class Archiver:
             raise _told(error) from error
         return Ran(tuple(batches), removed, more=True)
 
-    async def restore(self, start_seq: int) -> Mapping[str, Any] | None:
-        """Put a batch back into MongoDB after verifying it, for RESTORED_DAYS; None if there is no such batch.
+    async def restore(self, start_seq: int, actor: Actor) -> Mapping[str, Any] | None:
+        """Put a batch back into MongoDB after verifying it, for RESTORED; None if there is no such batch.
 
         Under the tenure only. Raises ArchiveRefused, ArchiveDamaged, StoreUnavailable, LeaseLost.
         """
@@ -236,7 +121,7 @@ class Archiver:
             return None
         try:
             async with self._batches.opened(await self._manifest(row)) as file:
-                await self._mover.restore(start_seq, file, rfc3339(self._clock.now()))
+                await self._mover.restore(row, file, self._clock.now(), actor)
         except BatchDamagedError as error:
             raise _told(error) from error
         return await self._repository.row(start_seq)
@@ -255,7 +140,7 @@ class Archiver:
         return tuple(removed)
 
     def _stayed(self, restored_at: str) -> bool:
-        return parse_rfc3339(restored_at) + timedelta(days=RESTORED_DAYS) <= self._clock.now()
+        return parse_rfc3339(restored_at) + RESTORED <= self._clock.now()
 
     async def _manifest(self, row: Mapping[str, Any]) -> Manifest:
         manifest = await self._batches.manifest(row["manifestKey"], row["_id"], row["manifestSha256"])
@@ -263,7 +148,7 @@ class Archiver:
             raise BatchDamagedError(row["_id"], "a row that says what its manifest says", "another")
         return manifest
 
-    async def _archive_next(self) -> Mapping[str, Any] | None:
+    async def _archive_next(self, actor: Actor) -> Mapping[str, Any] | None:
         place = await self._place()
         recorded = await self._left_behind(place)
         if recorded is None:
@@ -282,7 +167,7 @@ class Archiver:
         async with self._batches.opened(manifest) as file:
             async for _ in file.chunks():
                 pass
-            await self._mover.record(recorded.row, place)
+            await self._mover.record(recorded.row, place, actor)
             await self._mover.remove(place.start_seq, file)
         log.info("audit.archived", first=manifest.start_seq, last=manifest.end_seq)
         return recorded.row

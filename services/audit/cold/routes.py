@@ -41,12 +41,12 @@ async def list_archives(
 
 
 @router.post("/archive/run", response_model=ArchiveRun)
-async def run_archive(_caller: Operator, archives: Archives) -> ArchiveRun:
+async def run_archive(caller: Operator, archives: Archives) -> ArchiveRun:
     """Archive now what is old enough, whatever the schedule says."""
-    return ArchiveRun.of(await archives.run())
+    return ArchiveRun.of(await archives.run(caller))
 
 
 @router.post("/archives/{start_seq}/restore", response_model=ArchiveBatch)
-async def restore_archive(_caller: Operator, archives: Archives, start_seq: StartSeq) -> ArchiveBatch:
+async def restore_archive(caller: Operator, archives: Archives, start_seq: StartSeq) -> ArchiveBatch:
     """Put a batch back into the database, after verifying it."""
-    return ArchiveBatch.of(await archives.restore(start_seq))
+    return ArchiveBatch.of(await archives.restore(start_seq, caller))

@@ -9,10 +9,13 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
-from services.audit.cold.archiver import Archiver, Tenure
+from services.audit.cold.archiver import Archiver
 from services.audit.cold.models import ArchiverAbsent, ArchiveRunning, Ran
+from services.audit.cold.mover import Tenure
 from services.audit.cold.object_store import StoreUnavailable
 from services.audit.cold.repository import ArchiveRepository, ColdRepository
+from shared.actors import actor_of
+from shared.auth import Person
 from shared.clock import Clock
 from shared.errors import NotFound
 from shared.leases import LeaseLost
@@ -40,17 +43,18 @@ class ArchiveService:
         following = encode_cursor([rows[limit - 1]["_id"]], _LIST) if len(rows) > limit else None
         return Page(rows[:limit], following)
 
-    async def run(self) -> Ran:
+    async def run(self, caller: Person) -> Ran:
         """Archive now. Raises ArchiverAbsent, ArchiveRunning, and what `Archiver.run` raises."""
         tenure, archiver = self._configured()
         async with tenure.held():
-            return await archiver.run()
+            await archiver.requested(actor_of(caller))
+            return await archiver.run(actor_of(caller))
 
-    async def restore(self, start_seq: int) -> Mapping[str, Any]:
+    async def restore(self, start_seq: int, caller: Person) -> Mapping[str, Any]:
         """Put a batch back into MongoDB. Raises NotFound, and like `run`."""
         tenure, archiver = self._configured()
         async with tenure.held():
-            row = await archiver.restore(start_seq)
+            row = await archiver.restore(start_seq, actor_of(caller))
         if row is None:
             raise NotFound(f"there is no batch from {start_seq} on")
         return row

@@ -167,13 +167,15 @@ class TieredPages:
                     if following is not None:
                         return found, following
                 place = start
+                if query.above is not None and start <= query.above + 1:
+                    return found, None
         return found, None
 
     async def _hot_page(self, query: Query, before: int | None, limit: int) -> tuple[list[Stored], int | None, int]:
         """The page above the archived numbers, and the highest of those, read afterwards."""
         archived = await self._rows.archived_up_to()
         while True:
-            hot = dataclasses.replace(query, above=archived or None)
+            hot = dataclasses.replace(query, above=max(archived, query.above or 0) or None)
             found, following = await self._repository.page(hot, before, limit)
             now = await self._rows.archived_up_to()
             if now == archived:
@@ -210,9 +212,10 @@ async def _newest_of(file: BatchFile, query: Query, limit: int) -> tuple[list[St
 def _within(query: Query, before: int | None, start: int, end: int) -> Query | None:
     """The query bounded to a batch and to the place reached; None if they have no number in common."""
     below = min(bound for bound in (before, query.below, end + 1) if bound is not None)
-    if below <= start:
+    above = max(start - 1, query.above or 0)
+    if below <= above + 1:
         return None
-    return dataclasses.replace(query, above=start - 1, below=below)
+    return dataclasses.replace(query, above=above, below=below)
 
 
 def _contiguous(found: list[Stored], place: int) -> list[Stored]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from services.audit.cold.archiver import Archiver, Limits, Mover, Tenure
+from services.audit.cold.archiver import Archiver, Limits
 from services.audit.cold.batches import Batches
+from services.audit.cold.journal import Journal
 from services.audit.cold.manifest import ManifestSigner
+from services.audit.cold.mover import Mover, Tenure
 from services.audit.cold.object_store import AbsentStore, Access, ObjectStore
 from services.audit.cold.repository import ArchiveRepository, ColdRepository
 from services.audit.cold.service import ArchiveSchedule, ArchiveService
@@ -17,6 +19,7 @@ from services.audit.settings import AuditSettings
 from shared.app import Platform
 from shared.leases import Lease
 from shared.mongo import Mongo
+from shared.outbox import Outbox
 from shared.settings import decode_key
 
 ARCHIVE_LEASE = "audit-archive"
@@ -46,7 +49,8 @@ class Cold:
         own = ArchiveRepository(mongo.db)
         tenure = Tenure(Lease(mongo.db, ARCHIVE_LEASE, platform.holder))
         limits = Limits(settings.hot_retention_days, lock_days=settings.cold_retention_days)
-        mover = Mover(mongo.transactions, own, tenure)
+        journal = Journal(Outbox(mongo, platform.name, platform.clock))
+        mover = Mover(mongo.transactions, own, tenure, journal)
         archiver = Archiver(store, signer, own, mover, platform.clock, limits)
         schedule = ArchiveSchedule(tenure, archiver, own, platform.clock, settings.archive_hour_utc)
         return cls(

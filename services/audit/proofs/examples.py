@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.audit.cold.models import ArchiveDamaged
+from services.audit.cold.object_store import StoreUnavailable
 from services.audit.proofs.models import CheckpointMissing, EntriesMissing, TreeDamaged
+from services.audit.turns import ExportsBusy
 from shared.openapi import Described, Operations
 
 _ROOT = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
@@ -67,9 +70,9 @@ OPERATIONS: Operations = {
     ),
     "export_bundle": Described(
         text="Entries as they were hashed, each with a proof against the newest checkpoint, the checkpoints with their "
-        "signatures, and the public keys, as JSON Lines. At most 10,000 entries; `python bundle.py FILE` verifies it "
-        "anywhere. Without filters every entry of the range is there, and one left out would be noticed. A bundle "
-        "without its last line is not complete.",
-        refusals=(CheckpointMissing, TreeDamaged, EntriesMissing),
+        "signatures, and the public keys, as JSON Lines. At most 10,000 entries, archived ones among them; `python "
+        "bundle.py FILE` verifies it anywhere. Without filters every entry of the range is there, and one left out "
+        "would be noticed. A bundle without its last line is not complete.",
+        refusals=(CheckpointMissing, TreeDamaged, EntriesMissing, ArchiveDamaged, StoreUnavailable, ExportsBusy),
     ),
 }

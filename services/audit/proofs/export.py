@@ -1,7 +1,8 @@
 """Bundles: a part of the log with all that an outsider needs to verify it offline (docs/audit-bundle-format.md).
 
 The selection is walked twice: once to count it and to refuse what is too large while a refusal is still possible, once
-to write it. Entries never change, so both walks see the same. One page is in memory at a time.
+to write it. Entries never change, so both walks see the same, also what is archived between the two. One page is in
+memory at a time.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class Exporter:
     async def plan(self, selection: Selection) -> Plan:
         """Count the selection.
 
-        Raises CheckpointMissing, Invalid (too much, or beyond the newest checkpoint), EntriesMissing.
+        Raises CheckpointMissing, Invalid (too much, or beyond the newest checkpoint), EntriesMissing, and what cold
+        storage raises: StoreUnavailable, ArchiveDamaged.
         """
         newest = await self._repository.newest_checkpoint()
         if newest is None or newest.size == 0:
@@ -206,11 +208,12 @@ class Exporter:
 
     async def _walk(self, selection: Selection, to_seq: int) -> AsyncIterator[list[Stored]]:
         """The entries of a selection, newest first, a page at a time; no page is empty."""
+        query = dataclasses.replace(selection.query, above=selection.from_seq - 1)
         before: int | None = to_seq + 1
         while before is not None and before > selection.from_seq:
-            entries, before = await self._pages.page(selection.query, before, _PAGE)
-            if kept := [entry for entry in entries if entry["seq"] >= selection.from_seq]:
-                yield kept
+            entries, before = await self._pages.page(query, before, _PAGE)
+            if entries:
+                yield entries
 
 
 def _spans(seq: int, size: int) -> list[Span]:

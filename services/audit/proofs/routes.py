@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from services.audit.proofs.bundles import Bundles
 from services.audit.proofs.examples import BUNDLE
-from services.audit.proofs.export import Exporter
 from services.audit.proofs.schemas import (
     CheckpointRef,
     ConsistencyFilters,
@@ -30,9 +30,9 @@ async def _proofs(request: Request) -> ProofService:
     return service
 
 
-async def _exporter(request: Request) -> Exporter:
-    exporter: Exporter = request.app.state.deps.exporter
-    return exporter
+async def _bundles(request: Request) -> Bundles:
+    bundles: Bundles = request.app.state.deps.bundles
+    return bundles
 
 
 Proofs = Annotated[ProofService, Depends(_proofs)]
@@ -64,11 +64,10 @@ async def rebuild_tree(_caller: Operator, proofs: Proofs) -> RebuiltView:
 @router.get("/export", response_class=Response, responses=BUNDLE)
 async def export_bundle(
     _caller: Operator,
-    exporter: Annotated[Exporter, Depends(_exporter)],
+    bundles: Annotated[Bundles, Depends(_bundles)],
     filters: Annotated[ExportFilters, Query()],
 ) -> Response:
     """Export a part of the log as a bundle that verifies offline."""
-    plan = await exporter.plan(filters.selection())
-    name = f"audit-{plan.selection.from_seq}-{plan.to_seq}.jsonl"
-    headers = {"content-type": "application/jsonl", "content-disposition": f'attachment; filename="{name}"'}
-    return Stream(exporter.lines(plan), headers)
+    bundle = await bundles.begin(filters.selection())
+    headers = {"content-type": "application/jsonl", "content-disposition": f'attachment; filename="{bundle.name}"'}
+    return Stream(bundle.pieces, headers)

@@ -14,17 +14,21 @@ from pymongo import MongoClient
 
 from infrastructure.local.database_access import ROLES
 from services.audit.chain import Appended
-from services.audit.cold.archiver import Archiver, Limits, Mover, Tenure
+from services.audit.cold.archiver import Archiver, Limits
 from services.audit.cold.batches import Batches
+from services.audit.cold.journal import Journal
 from services.audit.cold.manifest import ManifestSigner
 from services.audit.cold.models import Ran
+from services.audit.cold.mover import Mover, Tenure
 from services.audit.cold.object_store import Access, ObjectStore
 from services.audit.cold.repository import ArchiveRepository, ColdRepository
 from services.audit.cold.tiers import TieredLog, TieredPages
 from services.audit.repository import AuditRepository
+from shared.actors import actor_of
 from shared.leases import Lease
 from shared.mongo import Database, Mongo
-from shared.testing import ManualClock
+from shared.outbox import Outbox
+from shared.testing import ManualClock, operator
 from tests.audit.cold.fake_s3 import FakeS3
 from tests.audit.events import encode, suspended, tenant_event
 from tests.local.conftest import free_port_base
@@ -33,6 +37,7 @@ from tests.support.weed import WeedServer
 
 LATER = timedelta(days=100)
 SIGNING_KEY = bytes(range(32))
+OLGA = actor_of(operator())
 
 
 class Crash(Exception):
@@ -92,11 +97,14 @@ class Rig:
     def tenure(self, holder: str = "tests") -> Tenure:
         return Tenure(Lease(self.mongo.db, "audit-archive", holder))
 
-    def archiver(self, tenure: Tenure, steps: Steps | None = None, limits: Limits | None = None) -> Archiver:
+    def archiver(
+        self, tenure: Tenure, steps: Steps | None = None, limits: Limits | None = None, mover: Mover | None = None
+    ) -> Archiver:
         steps = steps or Steps()
         own: Any = Crashing(self.own, steps)
         store: Any = Crashing(self.store, steps)
-        mover = Mover(self.mongo.transactions, own, tenure)
+        journal = Journal(Outbox(self.mongo, "audit", self.clock))
+        mover = mover or Mover(self.mongo.transactions, own, tenure, journal)
         return Archiver(store, self.signer, own, mover, self.clock, limits or Limits(most_entries=4))
 
     async def run(self, steps: Steps | None = None, limits: Limits | None = None) -> Ran:
@@ -107,7 +115,7 @@ class Rig:
     async def restore(self, start_seq: int) -> Any:
         tenure = self.tenure()
         async with tenure.held():
-            return await self.archiver(tenure).restore(start_seq)
+            return await self.archiver(tenure).restore(start_seq, OLGA)
 
     async def walked(self) -> list[dict[str, Any]]:
         return [entry async for batch in self.log.walk(0, 10_000) for entry in batch]

@@ -14,7 +14,10 @@ FAULTS = ("500", "timeout", "unstored", "truncated", "lost")
 
 
 class FakeS3:
-    """Objects by key. `faults` maps (call, which one of its kind, from 1) to what goes wrong then."""
+    """Objects by key. `faults` maps (call, which one of its kind, from 1) to what goes wrong then.
+
+    Beside FAULTS there is `taken`: somebody else stores an object under the key right before the call.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -51,6 +54,8 @@ class FakeS3:
         fault = self.faults.pop((call, self.calls[call]), "")
         if fault == "500":
             return _refusal(500, "InternalError")
+        if fault == "taken":
+            self.objects.setdefault(key, b"of somebody else")
         if fault == "unstored" and call in {"put", "complete"}:
             return _done(call, body)
         if fault == "truncated" and call == "put":

@@ -16,9 +16,10 @@ from services.audit.cold.models import ArchiveDamaged, ArchiveRefused, ArchiveRu
 from services.audit.cold.object_store import StoreUnavailable
 from services.audit.cold.service import ArchiveSchedule
 from services.audit.personal import Vault
+from shared.clock import rfc3339
 from shared.leases import Lease, LeaseLost
 from shared.mongo import Database
-from tests.audit.cold.conftest import SIGNING_KEY, Crash, Rig, Steps
+from tests.audit.cold.conftest import OLGA, SIGNING_KEY, Crash, Rig, Steps
 from tests.audit.cold.fake_s3 import FAULTS
 from tests.audit.memory import verify
 from tests.torture.kept import keep, kept
@@ -250,3 +251,50 @@ async def test_the_scheduled_run_happens_once_a_day_after_its_hour(rig: Rig, ten
     assert not await schedule.tick()
     rig.clock.advance(timedelta(hours=1))
     assert await schedule.tick()
+
+
+async def told(root_db: Database) -> list[tuple[str, str, str]]:
+    """Type, subject and actor of each event in the outbox, in the order of their making."""
+    rows = await root_db["outbox"].find().sort("_id", 1).to_list()
+    return [(row["type"], row["aggregate"], row["envelope"]["data"]["actor"]["id"]) for row in rows]
+
+
+async def test_each_batch_is_told_in_the_transaction_that_records_or_restores_it(
+    rig: Rig, ten: Entries, root_db: Database
+) -> None:
+    await rig.run()
+    batches = [("audit.batch_archived.v1", f"archives/{start}", "audit-archive") for start in (1, 5, 9)]
+    assert await told(root_db) == batches
+    (row,) = await root_db["outbox"].find({"aggregate": "archives/5"}).to_list()
+    batch = await root_db["archives"].find_one({"_id": 5})
+    assert batch is not None
+    said = row["envelope"]["data"]["batch"]
+    assert said == {name: batch[name] for name in said}
+    assert {"startSeq", "endSeq", "eventCount", "manifestSha256", "jsonlKey", "manifestKey"} < said.keys()
+    await rig.restore(5)
+    assert await told(root_db) == [*batches, ("audit.batch_restored.v1", "archives/5", OLGA.id)]
+    (row,) = await root_db["outbox"].find({"type": "audit.batch_restored.v1"}).to_list()
+    assert row["envelope"]["data"]["until"] == rfc3339(rig.clock.now() + timedelta(days=7))
+
+
+async def test_what_is_not_recorded_is_not_told_and_a_crash_tells_nothing_twice(
+    rig: Rig, ten: Entries, root_db: Database
+) -> None:
+    tenure = rig.tenure()
+    async with tenure.held():
+        await root_db["leases"].update_one({"_id": "audit-archive"}, {"$inc": {"token": 1}})
+        with pytest.raises(LeaseLost):
+            await rig.archiver(tenure).requested(OLGA)
+        with pytest.raises(LeaseLost):
+            await rig.archiver(tenure).run(OLGA)
+    assert await told(root_db) == []
+    await root_db["leases"].delete_many({})
+    for at in range(1, 200, 13):
+        try:
+            await rig.run(Steps(at))
+        except Crash:
+            continue
+        break
+    assert sorted(await told(root_db)) == [
+        ("audit.batch_archived.v1", f"archives/{start}", "audit-archive") for start in (1, 5, 9)
+    ]

@@ -75,6 +75,20 @@ async def test_a_large_file_goes_in_parts_and_comes_back(
     assert await store.get_to_file("none", back, 1 << 20) is None
 
 
+async def test_a_file_in_parts_never_replaces_what_came_to_its_key_meanwhile(
+    store: ObjectStore, s3: FakeS3, tmp_path: Path
+) -> None:
+    sent = tmp_path / "sent"
+    sent.write_bytes(os.urandom(100 * 1024))
+    s3.fail("complete", 1, "taken")
+    assert not await store.put_file_once("large", sent)
+    assert s3.objects == {"large": b"of somebody else"}
+    s3.objects.clear()
+    s3.fail("complete", 1, "unstored")
+    assert await store.put_file_once("large", sent)  # as far as the store says: who must know reads it back
+    assert await store.get("large") is None
+
+
 async def test_a_refused_connection_is_unavailable(store: ObjectStore, s3: FakeS3) -> None:
     await s3.__aexit__()
     with pytest.raises(StoreUnavailable):

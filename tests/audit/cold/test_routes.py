@@ -52,6 +52,7 @@ async def test_operators_archive_list_and_restore(
     await root_db["checkpoints"].insert_one(row)
     cold = {"cold_endpoint": s3.url, "cold_access_key": "key", "cold_secret_key": "secret"}
     async with serving(service_environment, audit_database, archiver_mongo_uri=archiver_uri, **cold) as http:
+        assert (await http.post("/api/audit/checkpoint")).json()["headSeq"] == 10
         ran = (await http.post("/api/audit/archive/run")).json()
         assert [(b["startSeq"], b["endSeq"], b["eventCount"]) for b in ran["batches"]] == [(1, 6, 6)]
         assert (ran["removed"], ran["more"]) == ([], False)
@@ -65,10 +66,30 @@ async def test_operators_archive_list_and_restore(
         verdict = (await http.get("/api/audit/verify")).json()
         assert (verdict["ok"], verdict["verified"], verdict["oldestHotSeq"]) == (True, 10, 7)
         assert verdict["highestArchivedSeq"] == 6
+        bundle = (await http.get("/api/audit/export")).text
+        assert bundle.count('"kind":"entry"') == 10
         assert (await http.post("/api/audit/archives/1/restore")).json()["tier"] == "restored"
         assert (await http.post("/api/audit/archives/2/restore")).status_code == 404
+        assert (await http.post("/api/audit/archive/run")).json()["batches"] == []
+        expected = [
+            "audit.archive_requested",
+            "audit.batch_archived",
+            "audit.batch_restored",
+            "audit.archive_requested",
+        ]
+        told = await eventually(lambda: _archiving(http, len(expected)))
+        assert [entry["action"] for entry in told] == expected
+        assert {(entry["actorEmail"], entry["surface"]) for entry in told} == {(operator().email, "operator")}
+        assert (told[1]["resourceId"], told[1]["metadata"]["data"]["batch"]["endSeq"]) == ("1", 6)
+        assert told[1]["metadata"]["data"]["batch"]["manifestSha256"] == listed["items"][0]["manifestSha256"]
         refused = await http.post("/api/audit/archive/run", headers=CALLERS.headers(person()))
         assert refused.status_code == 403
+
+
+async def _archiving(http: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+    """The entries on archiving, the oldest first, once there are so many."""
+    found = (await http.get("/api/audit", params={"source": "audit", "action": "audit.*"})).json()["items"]
+    return found[::-1] if len(found) >= count else []
 
 
 async def test_without_cold_storage_the_routes_say_so_and_everything_else_works(
