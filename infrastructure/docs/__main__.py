@@ -1,4 +1,4 @@
-"""``python -m infrastructure.docs [events] [env] [openapi] [--check]``
+"""``python -m infrastructure.docs [events] [env] [openapi] [compose] [--check]``
 
 Makes the documents anew, or only says which are stale.
 """
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from infrastructure.compose import documents as compose
 from infrastructure.docs import environment, events, openapi
 from infrastructure.docs.discovery import ROOT
 
@@ -15,6 +16,7 @@ DOCUMENTS: Mapping[str, Callable[[], dict[Path, str]]] = {
     "events": events.render,
     "env": environment.render,
     "openapi": openapi.render,
+    "compose": compose.render,
 }
 
 

@@ -49,7 +49,7 @@ class Credentials:
 
     def public_keys(self) -> dict[str, dict[str, str]]:
         """The internal public keys by key id, as `INTERNAL_PUBLIC_KEYS` holds them."""
-        return {key_id(owner): {"owner": owner, "x": _public(seed)} for owner, seed in self.signing.items()}
+        return {key_id(owner): {"owner": owner, "x": public_half(seed)} for owner, seed in self.signing.items()}
 
 
 def load_or_create(
@@ -66,14 +66,14 @@ def load_or_create(
     Raises Obstacle when a file is damaged: a new password would not open the databases that are there.
     """
     return Credentials(
-        mongo=_complete(folder / "mongo.json", mongo, _password),
-        nats=_complete(folder / "nats.json", nats, _password),
-        signing=_complete(folder / "signing.json", signing, _key),
-        audit=_complete(folder / "audit.json", ("signing", "personal", "checkpoint"), _key),
-        gateway=_complete(folder / "gateway.json", ("session",), _key),
-        tenant=_complete(folder / "tenant.json", ("certificate",), _key),
-        authentik=_complete(folder / "authentik.json", authentik, _password),
-        suite=_complete(folder / "suite.json", SUITE_SECRETS, _password),
+        mongo=_complete(folder / "mongo.json", mongo, new_password),
+        nats=_complete(folder / "nats.json", nats, new_password),
+        signing=_complete(folder / "signing.json", signing, new_key),
+        audit=_complete(folder / "audit.json", ("signing", "personal", "checkpoint"), new_key),
+        gateway=_complete(folder / "gateway.json", ("session",), new_key),
+        tenant=_complete(folder / "tenant.json", ("certificate",), new_key),
+        authentik=_complete(folder / "authentik.json", authentik, new_password),
+        suite=_complete(folder / "suite.json", SUITE_SECRETS, new_password),
         people={
             name: PersonSecrets(entry["password"], entry["appPassword"])
             for name, entry in _complete(folder / "people.json", people, _person).items()
@@ -97,21 +97,24 @@ def _complete(path: Path, names: Iterable[str], create: Callable[[], T]) -> dict
     return known | missing
 
 
-def _password() -> str:
+def new_password() -> str:
+    """A password of 192 random bits that needs no quoting in a URL, a shell or JSON."""
     return secrets.token_urlsafe(24)
 
 
-def _key() -> str:
+def new_key() -> str:
+    """A key: 32 random bytes, base64url without padding."""
     return _base64url(secrets.token_bytes(_KEY_BYTES))
+
+
+def public_half(seed: str) -> str:
+    """The public key of an Ed25519 seed; both are base64url without padding."""
+    raw = base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4))
+    return _base64url(Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
 
 
 def _person() -> dict[str, str]:
     return {"password": secrets.token_urlsafe(12), "appPassword": secrets.token_urlsafe(32)}
-
-
-def _public(seed: str) -> str:
-    raw = base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4))
-    return _base64url(Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
 
 
 def _base64url(raw: bytes) -> str:
