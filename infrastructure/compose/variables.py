@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from infrastructure.local.credentials import key_id, new_key, new_password, public_half
-from infrastructure.local.database_access import USERS
 from infrastructure.local.processes import NATS_USERS
 from infrastructure.local.readiness import ADMIN
 
@@ -31,6 +30,9 @@ class Variable:
 
 
 PUBLIC_KEYS = "INTERNAL_PUBLIC_KEYS"
+SERVICES = tuple(name for name in NATS_USERS if name != "gateway")
+# MongoDB user → its database; the archiver, who alone may remove entries of the log, works in the log's.
+MONGO_USERS: Mapping[str, str] = {name: name for name in SERVICES} | {"audit_archiver": "audit"}
 
 
 def signing_key(process: str) -> str:
@@ -69,8 +71,11 @@ def _key(name: str, text: str) -> Variable:
 
 
 DEPLOYMENT = (
-    Variable("DEZKY_DOMAIN", "Domain of this deployment: api., operator., portal., id., mail., … lie below it."),
+    Variable("DEZKY_DOMAIN", "Domain of this deployment: api., id., mail., files., office. and others lie below it."),
     Variable("DEZKY_OPERATOR_EMAIL", "Address of the first operator."),
+    _password(
+        "DEZKY_OPERATOR_PASSWORD", "Their first password, given when they are made; they change it at Authentik."
+    ),
     Variable("DEZKY_ACME_EMAIL", "Whom the certificate authority writes to."),
     Variable("DEZKY_ENVIRONMENT", "Name of this deployment.", "production"),
     Variable("DEZKY_VERSION", "Tag of the image that holds all our processes.", "0.1.0"),
@@ -95,10 +100,7 @@ KEYS = (
 DATABASES = (
     Variable("MONGO_KEY", "Key by which the members of the replica set know each other.", make=_replica_set_key),
     _password(mongo_password("root"), "MongoDB's root, for the bootstrap job alone."),
-    *(
-        _password(mongo_password(user.name), f"MongoDB user {user.name}, confined to {user.database}.")
-        for user in USERS
-    ),
+    *(_password(mongo_password(user), f"MongoDB user {user}, confined to {at}.") for user, at in MONGO_USERS.items()),
     _password(nats_password(ADMIN), "NATS administrator, for the bootstrap job alone."),
     *(_password(nats_password(name), f"NATS user of {name}.") for name in NATS_USERS),
     _password("S3_ACCESS_KEY", "Access key of the object store."),
@@ -112,7 +114,8 @@ SUITE = (
     Variable("AUTHENTIK_SECRET_KEY", "Signs Authentik's own sessions.", make=lambda: secrets.token_urlsafe(48)),
     _password("AUTHENTIK_ADMIN_PASSWORD", "Password of Authentik's own administrator, akadmin."),
     _password("AUTHENTIK_ADMIN_TOKEN", "API token of that administrator, for the bootstrap job alone."),
-    _password("AUTHENTIK_API_TOKEN", "API token of our services: users, groups and events, nothing else."),
+    _password("AUTHENTIK_TENANT_TOKEN", "API token of the tenant service, which looks after people and groups."),
+    _password("AUTHENTIK_AUDIT_TOKEN", "API token of the audit service, which reads events."),
     _password("OIDC_OPERATOR_SECRET", "Client secret of the operator application."),
     _password("OIDC_PORTAL_SECRET", "Client secret of the portal application."),
     _password("STALWART_ADMIN_PASSWORD", "Password of Stalwart's administrator in bootstrap and recovery mode."),
