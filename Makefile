@@ -10,6 +10,8 @@ AS ?=
 SURFACE ?=
 SERVICE ?=
 PROJECTION ?=
+DOMAIN ?=
+EMAIL ?=
 
 export DEZKY_HOME
 export DEZKY_PORT_BASE
@@ -17,10 +19,10 @@ export DEZKY_PORT_BASE
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status demo token logs rebuild compare test test-unit check fix bench torture lock clean venv
+.PHONY: help run up down status demo token logs rebuild compare test test-unit check fix bench torture lock sbom deployment-env clean venv
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: venv ## Start the fleet, follow its logs, end it on Ctrl-C
 	@$(RUN) -m infrastructure.local run
@@ -79,6 +81,12 @@ lock: venv ## Lock the requirements of pyproject.toml again, with hashes and wit
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv; }
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --extra dev --output-file requirements-dev.lock
+
+sbom: venv ## Make the bill of materials and the list of licences anew from the lock
+	@$(RUN) -m infrastructure.docs supply
+
+deployment-env: venv ## Make the secrets of a deployment, .env: make deployment-env DOMAIN=example.com EMAIL=you@example.com
+	@$(RUN) -m infrastructure.compose "$(DOMAIN)" "$(EMAIL)"
 
 clean: ## End the fleet; delete its state, .venv and every cache
 	@if [ -x $(RUN) ]; then $(RUN) -m infrastructure.local clean; fi

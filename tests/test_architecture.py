@@ -25,7 +25,8 @@ DRIVER_IN_SHARED = {
 }
 TARGETS = (
     *("help", "run", "up", "down", "status", "demo", "token", "test", "test-unit"),
-    *("check", "fix", "bench", "torture", "lock", "clean", "rebuild", "compare"),
+    *("check", "fix", "bench", "torture", "lock", "clean", "rebuild", "compare", "sbom"),
+    "deployment-env",
 )
 # Written in pieces, so that this file does not hold what it looks for.
 PACKAGE_HOSTS = [

@@ -13,7 +13,7 @@ _PLAIN = re.compile(r"[\w./:,@+=-]*")
 _HEADER = """\
 # A deployment's variables: `docker-compose.yml` reads them from `.env` in its own folder. Do not fill this in by hand:
 #     make deployment-env DOMAIN=example.com EMAIL=you@example.com
-# makes all secrets, and keeps what is already there. Keep `.env` as you keep the databases: nobody reads them without it.
+# makes all secrets, and keeps what is already there. Keep `.env` as you keep the databases: it opens them.
 """
 
 

