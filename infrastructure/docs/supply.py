@@ -26,8 +26,8 @@ _NAMESPACE = uuid.UUID("6f1d0a52-2b7e-5c0c-9a5e-0d6c3a0c8f11")
 _PAGE = """\
 # Licences
 
-Every package of `requirements.lock`, with the licence that its own metadata states. Beside these the image holds our own
-code (Apache-2.0), Python, and the libraries of its base image. Made by `make sbom`; `docs/sbom.cdx.json` says the same
+Every package of `requirements.lock`, with the licence that its own metadata states. Beside these the image holds our
+own code (Apache-2.0), Python, and its base image. Made by `make sbom`; `docs/sbom.cdx.json` says the same
 for machines, with the hash of every file that the lock allows.
 
 | package | version | licence |
@@ -60,22 +60,14 @@ class Package:
             raise LookupError(f"{self.name} is not installed: run `make venv`") from None
         if stated["Version"] != self.version:
             raise LookupError(f"{self.name} {stated['Version']} is installed, not {self.version}: run `make venv`")
-        classified = [
-            text.removeprefix(_APPROVED)
-            for text in stated.get_all("Classifier") or []
-            if text.startswith(_APPROVED) and text != _APPROVED.removesuffix(" :: ")
-        ]
-        free = (stated["License"] or "").strip() if "License" in stated else ""
-        brief = free if len(free) <= _LONGEST_LICENCE and "\n" not in free else ""
-        found: str = (
-            (stated["License-Expression"] if "License-Expression" in stated else "")
-            or " AND ".join(sorted(classified))
-            or brief
+        expression, free = ((stated.get_all(field) or [""])[0].strip() for field in ("License-Expression", "License"))
+        classified = sorted(
+            text.removeprefix(_APPROVED) for text in stated.get_all("Classifier") or [] if text.startswith(_APPROVED)
         )
+        brief = free if len(free) <= _LONGEST_LICENCE and "\n" not in free else ""
+        found: str = expression or " AND ".join(classified) or brief
         if not found or found == "UNKNOWN":
-            raise LookupError(
-                f"{self.name} {self.version} states no licence: read it, and leave the package out or say here"
-            )
+            raise LookupError(f"{self.name} {self.version} states no licence: ask its authors, or leave it out")
         return found
 
 
