@@ -37,6 +37,7 @@ LISTENS = {
     "grafana": {3000},
     "prometheus": {9090},
 }
+CREDENTIALS = re.compile(r"//[^/@\s]*@")
 ADDRESS = re.compile(r"(?<![\w.-])([a-z][a-z0-9-]*):([0-9]{2,5})(?![0-9])")
 # The local fleet erases sooner, so that it can be watched, and tells the gateway keys that only services verify with.
 LOCAL_ALONE = {("tenant", "TENANT_DELETION_GRACE_DAYS"), ("gateway", "INTERNAL_PUBLIC_KEYS")}
@@ -101,7 +102,8 @@ def test_the_port_is_the_same_in_settings_and_in_the_health_check(name: str) -> 
 def test_every_address_that_a_process_is_told_is_reachable_and_listens(name: str) -> None:
     wrong = []
     for variable, value in environment_of(name).items():
-        for host, port in ADDRESS.findall(value):
+        # A password may look like a port.
+        for host, port in ADDRESS.findall(CREDENTIALS.sub("//", value)):
             if host in {"http", "https"}:
                 continue
             listening = _listening(host)
