@@ -22,6 +22,7 @@ from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.leases import Lease
 from shared.mongo import Mongo
+from shared.outbox import Outbox
 from shared.tasks import end_tasks
 from shared.testing import ManualClock
 from shared.topology import Topology
@@ -169,7 +170,8 @@ async def test_who_is_erased_is_taken_out_of_the_dead_letters_and_off_the_disk(
         subject=f"users/{GONE}",
         data={"actor": {"type": "system", "id": "tests"}, "resource": {"type": "user", "id": GONE}},
     )
-    hearing = hearing_erasures(walking.bus, walking.mongo, walking.clock, "health", also=walk.heard)
+    outbox = Outbox(walking.mongo, "health", walking.clock)
+    (hearing,) = hearing_erasures(walking.bus, walking.mongo, outbox, walking.clock, "health", also=walk.heard)
     tasks = [asyncio.create_task(hearing()), asyncio.create_task(walk.run())]
     try:
         await walking.bus.publish([Outgoing(walking.topology.subject("user.erased.v1"), new_id(), raw(erased), {})])
