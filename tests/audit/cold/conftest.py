@@ -29,7 +29,7 @@ from shared.leases import Lease
 from shared.mongo import Database, Mongo
 from shared.outbox import Outbox
 from shared.testing import ManualClock, operator
-from tests.audit.cold.fake_s3 import FakeS3
+from tests.audit.cold.fake_s3 import IMPATIENT_SECONDS, PATIENT_SECONDS, FakeS3
 from tests.audit.events import encode, suspended, tenant_event
 from tests.local.conftest import free_port_base
 from tests.support.servers import MongodServer, TestDatabase
@@ -153,8 +153,11 @@ async def s3() -> AsyncIterator[FakeS3]:
 
 
 @pytest.fixture
-async def store(s3: FakeS3) -> AsyncIterator[ObjectStore]:
-    access = Access(s3.url, "local", "key", "secret", encrypted=True, read_seconds=0.3)
+async def store(s3: FakeS3, request: pytest.FixtureRequest) -> AsyncIterator[ObjectStore]:
+    """A client of the fake; impatient where the test's parameter `fault` is a timeout."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    patience = IMPATIENT_SECONDS if parameters.get("fault") == "timeout" else PATIENT_SECONDS
+    access = Access(s3.url, "local", "key", "secret", encrypted=True, read_seconds=patience)
     opened = ObjectStore(access, "bucket", part_bytes=64 * 1024)
     yield opened
     await opened.close()

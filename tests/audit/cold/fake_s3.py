@@ -11,6 +11,9 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 
 FAULTS = ("500", "timeout", "unstored", "truncated", "lost")
+IMPATIENT_SECONDS = 0.8
+"""How long whoever meets a timeout waits: as short as a busy machine allows. Nobody else has reason to be impatient."""
+PATIENT_SECONDS = 15.0
 
 
 class FakeS3:
@@ -63,7 +66,7 @@ class FakeS3:
             return _done(call, body)
         answer = self._answer(call, key, query, request, body)
         if fault == "timeout":
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(2 * IMPATIENT_SECONDS)
         if fault == "lost" and request.transport is not None:
             request.transport.close()
         if fault in {"truncated", "unstored"} and call == "get" and answer.status == 200:

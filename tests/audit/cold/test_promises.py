@@ -26,7 +26,7 @@ from shared.leases import Lease, LeaseLost
 from shared.mongo import Database
 from shared.outbox import Outbox
 from tests.audit.cold.conftest import OLGA, Rig
-from tests.audit.cold.fake_s3 import FakeS3
+from tests.audit.cold.fake_s3 import IMPATIENT_SECONDS, FakeS3
 from tests.audit.cold.test_archiver import Entries, in_some_tier, lie
 from tests.audit.memory import verify
 
@@ -233,7 +233,7 @@ async def test_a_manifest_that_lies_in_wait_is_taken_only_if_we_signed_it_for_th
 @pytest.fixture
 async def parted(rig: Rig, s3: FakeS3) -> AsyncIterator[Rig]:
     """The rig over a store that sends batches in parts of 600 bytes."""
-    access = Access(s3.url, "local", "key", "secret", read_seconds=0.3)
+    access = Access(s3.url, "local", "key", "secret", read_seconds=IMPATIENT_SECONDS)
     rig.store = ObjectStore(access, "bucket", part_bytes=600)
     yield rig
     await rig.store.close()
