@@ -8,6 +8,8 @@ operator      the first person
 
 from collections.abc import AsyncIterator
 
+import httpx
+
 from infrastructure.bootstrap.authentik import rights
 from infrastructure.bootstrap.authentik.api import Authentik
 from infrastructure.bootstrap.authentik.applications import Foundations, of_settings, settle_application
@@ -20,14 +22,19 @@ SUITE_GROUP = "dezky-suite"
 """The groups that the gateway and the tenant service know by these names."""
 
 
-async def settle(settings: BootstrapSettings) -> AsyncIterator[Report]:
+async def settle(
+    settings: BootstrapSettings, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[Report]:
     """Make groups, applications, service accounts and the first operator be as they must, and report each.
+
+    `transport` is that of `api.Authentik`.
 
     Raises:
         NotReady: Authentik does not come in time. ByHand: it refuses something, or lacks what a fresh install has.
         httpx.HTTPError: it stopped answering.
     """
-    async with Authentik(settings.authentik_url, settings.authentik_token.get_secret_value()) as authentik:
+    token = settings.authentik_token.get_secret_value()
+    async with Authentik(settings.authentik_url, token, transport) as authentik:
         await authentik.wait(settings.wait_seconds)
         groups = {}
         for name in (PLATFORM_ADMINS, SUITE_GROUP):

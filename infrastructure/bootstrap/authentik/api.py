@@ -19,16 +19,26 @@ _MOST_PAGES = 50
 
 
 class Authentik:
-    """One instance under one API token; every call ends after ten seconds. For `async with`."""
+    """One instance under one API token; every call ends after ten seconds. For `async with`.
 
-    def __init__(self, url: str, token: str) -> None:
+    `transport` is what calls go through, for an instance in this process; None means the network.
+    """
+
+    def __init__(self, url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
+        self._transport = transport
         self._http = self._client(token)
 
     def _client(self, token: str) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
         base = f"{self._url}/api/v3/"
-        return httpx.AsyncClient(base_url=base, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=base,
+            headers=headers,
+            timeout=_DEADLINE_SECONDS,
+            transport=self._transport,
+            trust_env=False,
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -34,13 +34,16 @@ class FirstOperator:
             yield Report("first operator (BOOTSTRAP_OPERATOR_EMAIL is not set)", Outcome.SKIPPED)
             return
         found = await self._authentik.one("core/users/", username=email)
-        if found is None and await self._somebody_operates():
-            yield Report("there are operators", Outcome.OK)
-            return
-        mark = _mark(found) if found else None
-        if found is not None and mark != BEGUN:
-            yield Report(f"operator {email}", Outcome.OK)
-            return
+        if found is None or _mark(found) != BEGUN:
+            operated = await self._somebody_operates()
+            if found is not None and not operated:
+                raise ByHand(
+                    f"{email} is at Authentik, but nobody who is active is in the operators' group",
+                    "Put somebody into dezky-platform-admins there",
+                )
+            if operated:
+                yield Report("there is an operator", Outcome.OK)
+                return
         if found is None:
             found = await self._make(email)
             yield Report(f"operator {email}", Outcome.MADE)

@@ -1,7 +1,7 @@
 """What the services may do at Authentik: a service account for each that calls it, with a role and an API token.
 
 Only a superuser makes app passwords for others there, whatever permissions a role has. The tenant service's probes get
-theirs as they are made (`core/users/service_account/`); initial permissions let it see and remove those, and no
+theirs as they are made (`core/users/service_account/`); initial permissions let it see the keys of those, and of no
 other token. What a role cannot express is whom somebody may change: who may change users may also give an
 administrator of Authentik a new password, so the tenant service's token is as dear as theirs.
 Source: authentik's `rbac` and `core/api/tokens.py`.
@@ -43,7 +43,7 @@ TENANT = ServiceAccount(
             *("add_user_to_group", "remove_user_from_group", "add_token"),
         )
     ),
-    of_own_tokens=("view_token", "view_token_key", "delete_token"),
+    of_own_tokens=("view_token_key",),
 )
 AUDIT = ServiceAccount("dezky-audit", "AUDIT_AUTHENTIK_TOKEN", frozenset({"authentik_events.view_event"}))
 
