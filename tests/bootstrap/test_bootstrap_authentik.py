@@ -221,31 +221,28 @@ async def test_who_is_no_operator_does_not_enter_the_operators_application(insta
     assert admitted.headers["location"].startswith(f"{PUBLIC}/auth/portal/callback?code=")
 
 
-@pytest.mark.parametrize(
-    ("path", "change"),
-    [
-        ("providers/oauth2/?client_id=dezky-operator", {"grant_types": []}),
-        ("providers/oauth2/?client_id=dezky-operator", {"signing_key": None}),
-        ("providers/oauth2/?client_id=dezky-portal", {"property_mappings": []}),
-        (
-            "providers/oauth2/?client_id=dezky-portal",
-            {"redirect_uris": [{"matching_mode": "regex", "url": "https://.*"}]},
-        ),
-        ("core/applications/?slug=dezky-operator", {"policy_engine_mode": "any"}),
-        ("policies/bindings/?page=1", {"enabled": False}),
-        ("core/groups/?name=dezky-platform-admins", {"is_superuser": True}),
-        ("core/users/?username=dezky-audit", {"roles": [], "is_active": False}),
-    ],
+DRIFTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("providers/oauth2/?client_id=dezky-operator", {"grant_types": []}),
+    ("providers/oauth2/?client_id=dezky-operator", {"signing_key": None}),
+    ("providers/oauth2/?client_id=dezky-portal", {"property_mappings": []}),
+    ("providers/oauth2/?client_id=dezky-portal", {"redirect_uris": [{"matching_mode": "regex", "url": "https://.*"}]}),
+    ("core/applications/?slug=dezky-operator", {"policy_engine_mode": "any"}),
+    ("policies/bindings/?page=1", {"enabled": False}),
+    ("core/groups/?name=dezky-platform-admins", {"is_superuser": True}),
+    ("core/users/?username=dezky-audit", {"roles": [], "is_active": False}),
 )
-async def test_what_drifted_is_mended(instance: Instance, path: str, change: dict[str, Any]) -> None:
+
+
+async def test_what_drifted_is_mended_and_nothing_else_is_touched(instance: Instance) -> None:
     await instance.settle(settings())
     seen = await instance.end_state()
-    row = (await instance.rows(path))[0]
-    where = path.partition("?")[0] + str(row["slug"] if "applications" in path else row["pk"]) + "/"
-    assert (await instance.api("PATCH", where, change)).status_code == 200
-    assert await instance.end_state() != seen
-    assert outcomes(await instance.settle(settings())).count("mended") == 1
-    assert await instance.end_state() == seen
+    for path, change in DRIFTS:
+        row = (await instance.rows(path))[0]
+        where = path.partition("?")[0] + str(row["slug"] if "applications" in path else row["pk"]) + "/"
+        assert (await instance.api("PATCH", where, change)).status_code == 200
+        assert await instance.end_state() != seen, path
+        assert outcomes(await instance.settle(settings())).count("mended") == 1, path
+        assert await instance.end_state() == seen, path
 
 
 async def test_a_role_with_too_many_rights_loses_them(instance: Instance) -> None:
