@@ -33,8 +33,8 @@ async def settle(
         NotReady: Authentik does not come in time. ByHand: it refuses something, or lacks what a fresh install has.
         httpx.HTTPError: it stopped answering.
     """
-    token = settings.authentik_token.get_secret_value()
-    async with Authentik(settings.authentik_url, token, transport) as authentik:
+    admin = settings.authentik_token.get_secret_value()
+    async with Authentik(settings.authentik_url, admin, transport) as authentik:
         await authentik.wait(settings.wait_seconds)
         groups = {}
         for name in (PLATFORM_ADMINS, SUITE_GROUP):

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from infrastructure.sandbox.authentik.api.fields import TAKEN, Body, Required, RowId, Slug, Text, no_such, parse, wrong
 from infrastructure.sandbox.authentik.api.gate import Call, Gate, not_found
 from infrastructure.sandbox.authentik.api.lists import Listing, Selection
-from infrastructure.sandbox.authentik.api.providers import DEFAULTS, assignment
+from infrastructure.sandbox.authentik.api.providers import assignment, fields_of
 from infrastructure.sandbox.authentik.journal import MODELS, Action, Journal, model
 
 LISTING = Listing("applications", searched=("name", "slug"), order=("name", "slug", "pk"), unique="pk")
@@ -135,7 +135,7 @@ class ApplicationsResource:
         row = self._store.execute("SELECT * FROM providers WHERE pk = ?", (pk,)).fetchone()
         if row is None:
             return None
-        fields = {**DEFAULTS, **json.loads(row["fields"])}
+        fields = fields_of(self._store, row)
         own = {"pk": row["pk"], "name": row["name"], "property_mappings": json.loads(row["property_mappings"])}
         return {**own, **{name: fields[name] for name in OF_PROVIDER}, **assignment(self._store, row["pk"])}
 

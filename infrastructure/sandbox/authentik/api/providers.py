@@ -22,7 +22,12 @@ from infrastructure.sandbox.authentik.certificates import KeyPair
 from infrastructure.sandbox.authentik.journal import MODELS, Action, Journal, model
 
 GrantType = Literal[
-    *("authorization_code", "implicit", "hybrid", "refresh_token", "client_credentials", "password"),
+    "authorization_code",
+    "implicit",
+    "hybrid",
+    "refresh_token",
+    "client_credentials",
+    "password",
     "urn:ietf:params:oauth:grant-type:device_code",
     "urn:ietf:params:oauth:grant-type:token-exchange",
 ]
@@ -45,6 +50,12 @@ DEFAULTS: dict[str, Any] = {
     "issuer_mode": "per_provider",
     "jwt_federation_sources": [],
     "jwt_federation_providers": [],
+}
+
+
+SHIPPED_FLOWS = {
+    "authorization_flow": "default-provider-authorization-implicit-consent",
+    "invalidation_flow": "default-provider-invalidation-flow",
 }
 
 
@@ -188,13 +199,21 @@ class Providers:
 
     def _shown(self, row: sqlite3.Row) -> dict[str, object]:
         kept = {name: json.loads(row[name]) for name in ("redirect_uris", "grant_types", "property_mappings")}
-        said = json.loads(row["fields"])
         own = {name: row[name] for name in ("pk", "name", "client_id", "client_secret")}
-        return {**DEFAULTS, **said, **kept, **own, **assignment(self._store, row["pk"])}
+        return {**fields_of(self._store, row), **kept, **own, **assignment(self._store, row["pk"])}
 
     def _record(self, action: Action, call: Call, pk: int, name: str) -> None:
         about = {"model": model("authentik_providers_oauth2", "oauth2provider", pk, name)}
         self._journal.record(action, call.actor, call.origin, about, MODELS)
+
+
+def fields_of(store: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    """What is kept of a provider. One that a seed brought has the shipped flows."""
+    shipped = {}
+    for name, slug in SHIPPED_FLOWS.items():
+        flow = store.execute("SELECT pk FROM flows WHERE slug = ?", (slug,)).fetchone()
+        shipped[name] = flow["pk"] if flow else None
+    return {**DEFAULTS, **shipped, **json.loads(row["fields"])}
 
 
 def assignment(store: sqlite3.Connection, pk: int) -> dict[str, object]:
