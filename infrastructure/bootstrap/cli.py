@@ -50,7 +50,7 @@ def _say(line: str) -> None:
 async def run(settings: BootstrapSettings, wanted: Sequence[str], say: Say) -> int:
     """Run the parts in their own order; say each step, and return the exit code."""
     codes = [await _run(name, part, settings, say) for name, part in parts.PARTS.items() if name in wanted]
-    return BY_HAND if BY_HAND in codes else max(codes, default=READY)
+    return max(codes, default=READY)  # by hand is the highest: to run again is of no use then
 
 
 async def _run(name: str, part: Part, settings: BootstrapSettings, say: Say) -> int:

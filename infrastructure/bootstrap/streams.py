@@ -70,11 +70,8 @@ async def _consumers(nc: Client, stream: str) -> dict[str, dict[str, Any]]:
 
 
 def _agrees(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """True when all that is wanted is so; the server adds defaults of its own, and writes one filter singly."""
-    shown = dict(found)
-    if "filter_subject" in shown:
-        shown["filter_subjects"] = [shown["filter_subject"]]
-    return all(shown.get(name) == value for name, value in wanted.items())
+    """True when all that is wanted is so; the server adds defaults of its own."""
+    return all(found.get(name) == value for name, value in wanted.items())
 
 
 async def _ask(nc: Client, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
