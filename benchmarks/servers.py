@@ -12,6 +12,7 @@ from typing import Any
 import nats
 
 from benchmarks.processes import free_port
+from infrastructure.bootstrap import streams
 from infrastructure.local.servers.mongod import MongodServer
 from infrastructure.local.servers.nats import NatsServer, NatsUser, render_config
 from shared import topology
@@ -80,7 +81,7 @@ async def both(folder: Path) -> AsyncIterator[Servers]:
         try:
             found = Servers(uri, port)
             admin = await nats.connect(found.nats_url("admin"))
-            await topology.ensure(admin, Topology())
+            await streams.ensure(admin, Topology())
             await admin.close()
             yield found
         finally:

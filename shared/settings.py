@@ -99,6 +99,9 @@ def load(settings: type[S]) -> S:
 def _refuse(settings: type[BaseSettings], error: ValidationError) -> NoReturn:
     prefix = settings.model_config.get("env_prefix", "")
     for problem in error.errors(include_input=False, include_url=False):
+        if not problem["loc"]:  # a rule about several variables; what it says names them
+            sys.stderr.write(f"{problem['msg'].removeprefix('Value error, ')}\n")
+            continue
         name, *rest = (str(part) for part in problem["loc"])
         field = settings.model_fields.get(name)
         variable = name if field is None or field.validation_alias else f"{prefix}{name}".upper()

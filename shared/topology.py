@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import orjson
-from nats.aio.client import Client
-from nats.js.errors import NotFoundError
-
 _NANOSECONDS = 1_000_000_000
 EVENT_AGE = timedelta(days=30)
 DUPLICATE_WINDOW = timedelta(minutes=10)
@@ -243,29 +239,3 @@ class Topology:
         subscribe = [f"_INBOX.{process}.>"]
         subscribe += [self.subject(types) for types in row.live]
         return {"publish": publish, "subscribe": subscribe}
-
-
-async def ensure(nc: Client, topology: Topology, replicas: int = 1) -> None:
-    """Create or update the streams, buckets and consumers; safe to run again. Needs an administrator's connection."""
-    js = nc.jetstream(timeout=10)
-    for config in topology.stream_configs(replicas) + topology.bucket_configs(replicas):
-        verb = "UPDATE" if await _exists(js.stream_info(config["name"])) else "CREATE"
-        await _api(nc, f"$JS.API.STREAM.{verb}.{config['name']}", config)
-    for body in topology.consumer_configs():
-        name = body["config"]["durable_name"]
-        await _api(nc, f"$JS.API.CONSUMER.DURABLE.CREATE.{body['stream_name']}.{name}", body)
-
-
-async def _exists(lookup: Any) -> bool:
-    try:
-        await lookup
-    except NotFoundError:
-        return False
-    return True
-
-
-async def _api(nc: Client, subject: str, body: dict[str, Any]) -> None:
-
-    reply = orjson.loads((await nc.request(subject, orjson.dumps(body), timeout=10)).data)
-    if error := reply.get("error"):
-        raise RuntimeError(f"{subject}: {error.get('description', error)}")

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from infrastructure.bootstrap.database_access import USERS
 from infrastructure.local import ports, seeds, state
 from infrastructure.local.credentials import Credentials, load_or_create
-from infrastructure.local.database_access import USERS
 from infrastructure.local.errors import Obstacle, StartFailed
 from infrastructure.local.place import ROOT, Place
 from infrastructure.local.private_files import write_private

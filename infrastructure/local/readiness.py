@@ -5,12 +5,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from infrastructure.bootstrap.reports import ByHand
 from infrastructure.local.credentials import Credentials
 from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import Place
 from infrastructure.local.processes import MONGOD_OFFSET, NATS_MONITOR_OFFSET, NATS_USERS, Process, nats_url
 from infrastructure.local.seeds import ARCHIVE_BUCKET, S3_OFFSET, WITNESS_BUCKET
-from infrastructure.local.servers.nats import NatsUser, syncs_always
+from infrastructure.local.servers.nats import NatsUser
 from infrastructure.local.webhooks import prepare_stalwart
 
 _TIMEOUT_SECONDS = 2.0
@@ -58,7 +59,7 @@ async def prepare_mongod(place: Place, credentials: Credentials) -> None:
 def _open_databases(place: Place, credentials: Credentials) -> None:
     from pymongo import MongoClient  # noqa: PLC0415 - a third of the supervisor's start, needed here only
 
-    from infrastructure.local import database_access  # noqa: PLC0415
+    from infrastructure.bootstrap import database_access  # noqa: PLC0415
     from infrastructure.local.servers.mongod import initialise, root_uri  # noqa: PLC0415
 
     port, password = place.port(MONGOD_OFFSET), credentials.mongo["root"]
@@ -70,37 +71,32 @@ def _open_databases(place: Place, credentials: Credentials) -> None:
 
 async def prepare_nats(place: Place, credentials: Credentials) -> None:
     """Creates the streams and consumers, after making sure that JetStream syncs before it acknowledges."""
-    import nats  # noqa: PLC0415
+    from infrastructure.bootstrap import nats_monitor, streams  # noqa: PLC0415
+    from shared.topology import Topology  # noqa: PLC0415
 
-    from shared.topology import Topology, ensure  # noqa: PLC0415
-
-    if not await asyncio.to_thread(syncs_always, place.port(NATS_MONITOR_OFFSET)):
-        raise Obstacle(
-            "nats-server does not report sync_always, so a power cut could lose acknowledged events",
-            "Unset DEZKY_NATS_SERVER, or set it to nats-server 2.12 or newer",
-        )
-    connection = await nats.connect(nats_url(place, credentials, ADMIN), connect_timeout=5)
     try:
-        await ensure(connection, Topology())
+        await asyncio.to_thread(nats_monitor.require_sync, place.url(NATS_MONITOR_OFFSET))
+    except ByHand as refused:
+        remedy = "Unset DEZKY_NATS_SERVER, or set it to nats-server 2.12 or newer"
+        raise Obstacle(refused.reason, remedy) from refused
+    connection = await streams.connect(nats_url(place, credentials, ADMIN), _PREPARE_SECONDS)
+    try:
+        await streams.ensure(connection, Topology())
     finally:
         await connection.close()
 
 
 async def prepare_s3(place: Place, credentials: Credentials) -> None:
     """Makes the buckets, and stores an object with a real signature: the health page comes up before writes work."""
-    import aioboto3  # noqa: PLC0415 - a second of the supervisor's start
-    from botocore.config import Config  # noqa: PLC0415
+    from infrastructure.bootstrap import object_store  # noqa: PLC0415 - a second of the supervisor's start
 
-    settings = Config(s3={"addressing_style": "path"}, connect_timeout=1, read_timeout=3, retries={"max_attempts": 0})
-    session = aioboto3.Session(credentials.suite["s3-access"], credentials.suite["s3-secret"], region_name="local")
-    async with session.client("s3", endpoint_url=place.url(S3_OFFSET), config=settings) as s3:
+    keys = credentials.suite["s3-access"], credentials.suite["s3-secret"]
+    async with object_store.client(place.url(S3_OFFSET), "local", *keys) as s3:
         with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
             await s3.create_bucket(Bucket="dezky-readiness")
         await s3.put_object(Bucket="dezky-readiness", Key="probe", Body=b"ready")
-        for bucket in (ARCHIVE_BUCKET, WITNESS_BUCKET):
-            with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
-                # Object Lock brings versioning with it; neither can be had for a bucket afterwards.
-                await s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        async for _ in object_store.settle(s3, (ARCHIVE_BUCKET, WITNESS_BUCKET), _PREPARE_SECONDS):
+            continue
 
 
 PREPARE: Mapping[str, Prepare] = {

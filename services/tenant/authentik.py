@@ -148,10 +148,6 @@ class Authentik:
         """Delete a user with sessions and tokens; one that is gone is gone."""
         await self._remove(f"core/users/{pk}/")
 
-    async def remove_token(self, identifier: str) -> None:
-        """Delete a token; one that is gone is gone."""
-        await self._remove(f"core/tokens/{identifier}/")
-
     async def remove_group(self, pk: str) -> None:
         """Delete a group; its members stay. One that is gone is gone."""
         await self._remove(f"core/groups/{pk}/")

@@ -11,7 +11,7 @@ import nats
 import pytest
 from pymongo import MongoClient
 
-from infrastructure.local.database_access import ROLES
+from infrastructure.bootstrap.database_access import ROLES
 from infrastructure.local.servers.nats import NatsServer
 from services.audit.chain import Appended, ChainWriter
 from services.audit.facts import interpret

@@ -29,6 +29,7 @@ from gateway.session_store import BUCKET, SessionStore, Stored
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from gateway.upstream import Origin, Upstream
+from infrastructure.bootstrap import streams
 from infrastructure.local.servers.nats import NatsServer, NatsUser, render_config
 from shared import topology
 from shared.auth import InternalTokenIssuer
@@ -36,7 +37,7 @@ from shared.bucket import Bucket
 from shared.bus import Bus
 from shared.clock import SystemClock
 from shared.testing import seed_of, seed_text
-from shared.topology import Topology, ensure
+from shared.topology import Topology
 from tests.gateway.running import SERVICES, People, Service
 from tests.sandbox.authentik.browser import Browser as LoginPage
 from tests.sandbox.authentik.process import StandIn
@@ -323,7 +324,7 @@ def fleet_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]
 async def entrance(fleet_nats: NatsServer, provider: StandIn, entrance_port: int) -> AsyncIterator[Site]:
     """A gateway where people can sign in with a browser."""
     async with administrator(fleet_nats) as admin:
-        await ensure(admin, Topology(PREFIX))
+        await streams.ensure(admin, Topology(PREFIX))
     async with site(fleet_nats, provider, entrance_port) as running:
         yield running
     provider.http.delete("/_sandbox/faults")

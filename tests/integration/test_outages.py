@@ -12,11 +12,11 @@ import httpx
 import nats
 import pytest
 
+from infrastructure.bootstrap.streams import ensure
 from infrastructure.local.servers.mongod import MongodServer
 from infrastructure.local.servers.nats import NatsServer
 from services.tenant.main import build
 from services.tenant.settings import TenantSettings
-from shared import topology
 from shared.bus import Bus
 from shared.contracts import CloudEvent
 from shared.inbox import INDEXES as INBOX_INDEXES
@@ -65,7 +65,7 @@ def own_mongod(tmp_path: Path) -> Iterator[MongodServer]:
 async def own_streams(own_nats: NatsServer) -> AsyncIterator[Streams]:
     made = Topology()
     admin = await nats.connect(nats_url(own_nats, "admin"))
-    await topology.ensure(admin, made)
+    await ensure(admin, made)
     await admin.close()
     async with administrator(own_nats, made) as streams:
         await hasten(streams)

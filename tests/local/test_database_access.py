@@ -8,7 +8,7 @@ import pytest
 from pymongo import IndexModel, MongoClient
 from pymongo.errors import OperationFailure
 
-from infrastructure.local import database_access
+from infrastructure.bootstrap import database_access
 from infrastructure.local.servers import MongodServer
 
 UNAUTHORIZED = 13

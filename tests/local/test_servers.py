@@ -14,7 +14,7 @@ from infrastructure.local.errors import Obstacle, StartFailed
 from infrastructure.local.place import Place
 from infrastructure.local.readiness import nats_users, prepare_nats
 from infrastructure.local.servers import MongodServer, NatsServer, NatsUser, binaries, render_config
-from infrastructure.local.servers.nats import monitor, syncs_always
+from infrastructure.local.servers.nats import monitor
 
 MONGOD, NATS, MONITOR = 30, 31, 32
 
@@ -76,7 +76,7 @@ def test_nats_syncs_every_write_and_the_monitor_says_so(place: Place) -> None:
     server = nats_of(place, [])
     server.start()
     try:
-        assert syncs_always(server.monitor_port)
+        assert monitor(server.monitor_port, "/jsz")[1]["config"]["sync_always"]
         assert monitor(server.monitor_port, "/varz")[1]["host"] == "127.0.0.1"
     finally:
         server.stop()

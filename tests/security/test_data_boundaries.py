@@ -16,10 +16,10 @@ from nats.js.errors import NotFoundError
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import OperationFailure
 
-from infrastructure.local import database_access
+from infrastructure.bootstrap import database_access
+from infrastructure.bootstrap.streams import ensure
 from infrastructure.local.servers.mongod import MongodServer
 from infrastructure.local.servers.nats import NatsServer, NatsUser, render_config
-from shared import topology
 from shared.app import COMMON_INDEXES
 from shared.bus import Bus, BusUnavailable, Outgoing
 from shared.contracts import CloudEvent
@@ -83,7 +83,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 @pytest.fixture
 async def streams(guarded: NatsServer) -> AsyncIterator[Streams]:
     admin = await nats.connect(url(guarded, "admin"))
-    await topology.ensure(admin, TOPOLOGY)
+    await ensure(admin, TOPOLOGY)
     js = admin.jetstream()
     yield Streams(js, TOPOLOGY)
     for stream in (TOPOLOGY.stream_events, TOPOLOGY.stream_dead):

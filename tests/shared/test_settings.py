@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Self
 
 import pytest
+from pydantic import model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings import ServiceSettings, load
@@ -93,3 +95,17 @@ def test_every_problem_has_its_line(environment: pytest.MonkeyPatch, capsys: pyt
         load(SampleSettings)
     lines = capsys.readouterr().err.splitlines()
     assert {line.partition(":")[0] for line in lines} == {"SAMPLE_PORT", "SAMPLE_NATS_URL"}
+
+
+def test_a_rule_about_several_settings_is_said_in_its_own_words(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ruled(SampleSettings):
+        @model_validator(mode="after")
+        def _one_database(self) -> Self:
+            raise ValueError("SAMPLE_MONGO_DATABASE is not that of SAMPLE_MONGO_URI")
+
+    with pytest.raises(SystemExit) as ended:
+        load(Ruled)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "SAMPLE_MONGO_DATABASE is not that of SAMPLE_MONGO_URI\n"

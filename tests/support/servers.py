@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from pymongo import MongoClient
 
+from infrastructure.bootstrap import streams
 from infrastructure.local.servers.mongod import MongodServer
 from infrastructure.local.servers.nats import NatsServer, NatsUser, render_config
 from shared import topology
@@ -110,7 +111,7 @@ async def topology_on(nats_server: NatsServer) -> AsyncIterator[Topology]:
     """Streams and consumers of the whole fleet under a prefix of their own."""
     made = Topology(f"t{secrets.token_hex(6)}")
     admin = await nats.connect(nats_url(nats_server, "admin"))
-    await topology.ensure(admin, made)
+    await streams.ensure(admin, made)
     yield made
     js = admin.jetstream()
     await js.delete_stream(made.stream_events)

@@ -52,7 +52,8 @@ GRACE = timedelta(days=30)
 def nothing_is_left(world: World, name: str = "acme") -> None:
     assert world.groups(name) == []
     assert world.probes(name) == []
-    assert world.suite.authentik.api("GET", f"/core/tokens/dezky-probe-{world.slug(name)}/").status_code == 404
+    password = f"service-account-dezky-probe-{world.slug(name)}-password"
+    assert world.suite.authentik.api("GET", f"/core/tokens/{password}/").status_code == 404
     assert world.domains() == []
     assert world.spaces(name) == []
 

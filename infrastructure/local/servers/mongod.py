@@ -7,20 +7,16 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
-
+from infrastructure.bootstrap.replica_set import ReplicaSet, establish
+from infrastructure.bootstrap.reports import ByHand, NotReady
 from infrastructure.local.errors import Obstacle, StartFailed
 from infrastructure.local.private_files import write_private
 from infrastructure.local.servers import binaries
 from infrastructure.local.servers.child import end, last_line, spawn
 
 REPLICA_SET = "rs0"
-_UNAUTHORIZED = {13, 18}  # Unauthorized, AuthenticationFailed
 _READY_SECONDS = 60.0
-_ANSWER_MS = 2_000
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 
@@ -78,65 +74,17 @@ def initialise(
     A data folder that was last served on another port is re-addressed. Raises StartFailed after `seconds` or when
     it is no longer `still_running`, and Obstacle when the folder's root user has another password.
     """
-    deadline = time.monotonic() + seconds
-    address: dict[str, Any] = {"host": "127.0.0.1", "port": port, "directConnection": True}
-    address |= dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), _ANSWER_MS)
-    with MongoClient(**address) as anonymous:
-        problem = "it does not answer"
-        while time.monotonic() < deadline and still_running():
-            try:
-                if _is_primary(anonymous, port, address, root_password):
-                    return
-                problem = "it is no primary yet"
-            except OperationFailure as refused:
-                if refused.code in _UNAUTHORIZED:
-                    raise Obstacle(
-                        f"mongod on port {port} refuses the root password of this state folder",
-                        "Move its mongod folder and its secrets away together, then start again",
-                    ) from refused
-                problem = str(refused)
-            except PyMongoError as failed:
-                problem = str(failed)
-            time.sleep(_POLL_SECONDS)
-    raise StartFailed(f"mongod on port {port} is not ready: {problem}")
-
-
-def _is_primary(anonymous: "MongoClient[dict[str, Any]]", port: int, address: dict[str, Any], password: str) -> bool:
-    hello = anonymous.admin.command("hello")
-    if hello.get("isWritablePrimary"):
-        _ensure_root(anonymous, address, password)
-        return True
-    if hello.get("isreplicaset"):  # has no configuration yet, or one that names another port
-        member = {"_id": 0, "host": f"127.0.0.1:{port}"}
-        try:
-            anonymous.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
-        except OperationFailure as refused:
-            if refused.code not in _UNAUTHORIZED:
-                raise
-            _readdress(port, address, password)
-    return False
-
-
-def _ensure_root(anonymous: "MongoClient[dict[str, Any]]", address: dict[str, Any], password: str) -> None:
-    """Creates the first user through the localhost exception, which is closed as soon as there is one."""
+    wanted = ReplicaSet(REPLICA_SET, (f"127.0.0.1:{port}",), root_password)
     try:
-        anonymous.admin.command("createUser", "root", pwd=password, roles=["root"])
-    except OperationFailure as refused:
-        if refused.code not in _UNAUTHORIZED:
-            raise
-    with MongoClient(**address, username="root", password=password) as root:
-        root.admin.command("listDatabases", nameOnly=True)
-
-
-def _readdress(port: int, address: dict[str, Any], password: str) -> None:
-    """Gives the one member its present port: a node that is not in its own configuration never leads."""
-    with MongoClient(**address, username="root", password=password) as root:
-        config = root.admin.command("replSetGetConfig")["config"]
-        wanted = f"127.0.0.1:{port}"
-        if config["members"][0]["host"] != wanted:
-            config["members"][0]["host"] = wanted
-            config["version"] += 1
-            root.admin.command("replSetReconfig", config, force=True)
+        for _ in establish(wanted, seconds, still_running):
+            continue
+    except NotReady as late:
+        raise StartFailed(f"mongod on port {port}: {late.reason}") from late
+    except ByHand as refused:
+        raise Obstacle(
+            f"mongod on port {port} refuses the root password of this state folder",
+            "Move its mongod folder and its secrets away together, then start again",
+        ) from refused
 
 
 class MongodServer:

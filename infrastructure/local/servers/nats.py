@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infrastructure.bootstrap import nats_monitor
 from infrastructure.local.errors import StartFailed
 from infrastructure.local.private_files import write_private
 from infrastructure.local.servers import binaries
@@ -67,15 +68,7 @@ def _user(user: NatsUser) -> dict[str, Any]:
 
 def monitor(monitor_port: int, path: str) -> tuple[int, dict[str, Any]]:
     """Status and JSON body of a page of the monitor (`/healthz`, `/jsz`). Raises OSError."""
-    connection = http.client.HTTPConnection("127.0.0.1", monitor_port, timeout=2)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    except (http.client.HTTPException, ValueError) as broken:
-        raise OSError(f"the NATS monitor answered no JSON: {broken}") from broken
-    finally:
-        connection.close()
+    return nats_monitor.monitor(f"http://127.0.0.1:{monitor_port}", path)
 
 
 def is_healthy(monitor_port: int) -> bool:
@@ -84,12 +77,6 @@ def is_healthy(monitor_port: int) -> bool:
         return monitor(monitor_port, "/healthz")[0] == http.client.OK
     except OSError:
         return False
-
-
-def syncs_always(monitor_port: int) -> bool:
-    """True when JetStream syncs before it acknowledges. A `kill -9` does not test that; only this does."""
-    _, answer = monitor(monitor_port, "/jsz")
-    return bool(answer.get("config", {}).get("sync_always"))
 
 
 class NatsServer:

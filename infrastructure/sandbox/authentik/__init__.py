@@ -27,7 +27,10 @@ The house, from the door inwards:
     errors        OAuth errors as Authentik writes them
 
     directory     users, groups, memberships, app passwords
-    applications  applications, each with its OAuth2 provider
+    applications  applications, each with its OAuth2 provider, and whom they admit
+    permissions   roles and what they allow
+    api_tokens    tokens for the API, app passwords
+    certificates  the key pair that signs, as the API shows it
     journal       the event log
     store         the SQLite file and its tables
     passwords     hashes of the passwords of the login page

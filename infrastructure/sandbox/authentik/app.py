@@ -10,13 +10,20 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from infrastructure.sandbox.authentik.api.apps import ApplicationsResource
+from infrastructure.sandbox.authentik.api.bindings import Bindings
+from infrastructure.sandbox.authentik.api.crypto import KeyPairs
 from infrastructure.sandbox.authentik.api.events import Events
 from infrastructure.sandbox.authentik.api.flows import Flows
 from infrastructure.sandbox.authentik.api.gate import Gate
 from infrastructure.sandbox.authentik.api.groups import Groups
+from infrastructure.sandbox.authentik.api.mappings import ScopeMappings
+from infrastructure.sandbox.authentik.api.providers import Providers
+from infrastructure.sandbox.authentik.api.roles import Roles
 from infrastructure.sandbox.authentik.api.tokens import TokensResource
 from infrastructure.sandbox.authentik.api.users import Users
 from infrastructure.sandbox.authentik.applications import Applications
+from infrastructure.sandbox.authentik.certificates import KeyPair
 from infrastructure.sandbox.authentik.codes import Codes
 from infrastructure.sandbox.authentik.directory import Directory
 from infrastructure.sandbox.authentik.grants import Grants
@@ -57,6 +64,7 @@ def build(state: Path, seed: Seed) -> Starlette:
             *health_routes(store),
             *_provider(store, seed, directory, tokens, issued, sessions, recovery),
             *_api(store, seed, directory, sessions, recovery),
+            *_access(store, seed, directory, KeyPair(keys)),
         ],
         middleware=[Middleware(FaultMiddleware, faults=faults, log=log)],
         lifespan=_delivering(LogoutDelivery(notices, applications, tokens)),
@@ -102,6 +110,20 @@ def _api(
         *TokensResource(store, directory, journal).routes(gate),
         *Events(store).routes(gate),
         *Flows(store, journal).routes(gate),
+    ]
+
+
+def _access(store: sqlite3.Connection, seed: Seed, directory: Directory, pair: KeyPair) -> list[Route]:
+    """Administration of applications and of rights."""
+    journal = Journal(store)
+    gate = Gate(store, directory, seed.api_token.get_secret_value())
+    return [
+        *ApplicationsResource(store, journal).routes(gate),
+        *Providers(store, pair, journal).routes(gate),
+        *ScopeMappings(store, journal).routes(gate),
+        *KeyPairs(pair).routes(gate),
+        *Bindings(store, directory, journal).routes(gate),
+        *Roles(store, journal).routes(gate),
     ]
 
 

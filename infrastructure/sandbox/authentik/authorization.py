@@ -55,7 +55,7 @@ def parse(applications: Applications, query: Mapping[str, str]) -> Authorization
     if application is None:
         raise BadClient("The client identifier is missing or unknown.")
     redirect_uri, state = query.get("redirect_uri", ""), query.get("state", "")
-    if redirect_uri not in application.redirect_uris:
+    if not application.redirects_to(redirect_uri):
         raise BadClient("The redirect address is missing or not one that is registered.")
     code = _problem(application, query)
     if code is not None:
@@ -65,7 +65,7 @@ def parse(applications: Applications, query: Mapping[str, str]) -> Authorization
         application=application,
         redirect_uri=redirect_uri,
         state=state,
-        scopes=known_scopes(query.get("scope", "")),
+        scopes=known_scopes(query.get("scope", ""), application),
         nonce=query.get("nonce", ""),
         challenge=query.get("code_challenge", ""),
         # RFC 7636 section 4.3: plain, if the client does not say.

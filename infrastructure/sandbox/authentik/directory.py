@@ -14,6 +14,12 @@ from infrastructure.sandbox.authentik.passwords import hash_password, verify_pas
 
 UserType = Literal["internal", "external", "service_account", "internal_service_account"]
 
+SUPERUSERS = (
+    "WITH RECURSIVE above (pk) AS (SELECT pk FROM groups WHERE is_superuser UNION"
+    " SELECT group_pk FROM group_parents JOIN above ON parent_pk = above.pk)"
+    " SELECT user_pk FROM memberships JOIN above ON group_pk = above.pk"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -65,6 +71,11 @@ class Directory:
     def remove_membership(self, user: User, group_pk: str) -> None:
         """Leaving a group that one is not in changes nothing."""
         self._store.execute("DELETE FROM memberships WHERE user_pk = ? AND group_pk = ?", (user.pk, group_pk))
+
+    def is_superuser(self, user: User) -> bool:
+        """A superuser group makes superusers of its members, and of the members of the groups below it."""
+        found = self._store.execute(f"SELECT ? IN ({SUPERUSERS})", (user.pk,)).fetchone()
+        return bool(found[0])
 
     def add_user(
         self,

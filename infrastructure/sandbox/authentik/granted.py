@@ -27,6 +27,6 @@ class Granted:
     refreshable: bool = False
 
 
-def known_scopes(scope: str) -> tuple[str, ...]:
-    """Unknown scopes are dropped, not refused."""
-    return tuple(name for name in dict.fromkeys(scope.split()) if name in SCOPES)
+def known_scopes(scope: str, application: Application) -> tuple[str, ...]:
+    """Scopes that are unknown, or not the application's, are dropped, not refused."""
+    return tuple(name for name in dict.fromkeys(scope.split()) if name in SCOPES and name in application.scopes)

@@ -6,7 +6,8 @@ Client credentials, in Authentik's three forms:
 2. `client_id`, `client_secret` = base64 of `username:app-password`, for clients that know only this form.
 3. `client_id`, `client_secret` = the application's secret: for its service account, made when first used.
 
-`grant_type=password` means the same. `authorization_code` and `refresh_token` always ask for the client secret.
+`grant_type=password` means the same. `authorization_code` and `refresh_token` ask every client but a public one
+for its secret.
 Every refusal of a known client is `invalid_grant`.
 """
 
@@ -68,12 +69,11 @@ class Grants:
         return application if application is not None and _is_secret(application, client) else None
 
     def may_enter(self, application: Application, user: User) -> bool:
-        """Active, and in the application's group if it has one."""
-        bound = application.bound_group
-        return user.is_active and (bound is None or self._directory.is_member(user, bound))
+        """Active, and admitted by the application's bindings."""
+        return user.is_active and self._applications.admits(application, user.pk)
 
     def _authorization_code(self, application: Application, client: ClientAuth, form: Mapping[str, str]) -> Granted:
-        if not _is_secret(application, client):
+        if not (application.public or _is_secret(application, client)):
             raise OAuthError("invalid_grant")
         code, redirect_uri = form.get("code", ""), form.get("redirect_uri", "")
         return self._codes.redeem(application, code, redirect_uri, form.get("code_verifier", ""))
@@ -85,7 +85,7 @@ class Grants:
         user = self._directory.user_with_pk(row["user_pk"]) if row else None
         if row is None or user is None or row["revoked"] or row["slug"] != application.slug:
             raise OAuthError("invalid_grant")
-        if not _is_secret(application, client):
+        if not (application.public or _is_secret(application, client)):
             raise OAuthError("invalid_grant")
         scopes = tuple(row["scope"].split())
         if not set(form.get("scope", "").split()) <= set(scopes):
@@ -116,7 +116,7 @@ class Grants:
         return self._fresh(application, self._holder(username, password), ("pwd",), form)
 
     def _fresh(self, application: Application, user: User, amr: tuple[str, ...], form: Mapping[str, str]) -> Granted:
-        scopes = known_scopes(form.get("scope", ""))
+        scopes = known_scopes(form.get("scope", ""), application)
         return Granted(application, user, amr, scopes, int(self._clock()), uuid4().hex)
 
     def _holder(self, username: str, app_password: str) -> User:
@@ -142,4 +142,6 @@ class Grants:
 
 
 def _is_secret(application: Application, client: ClientAuth) -> bool:
+    if application.public:
+        return False
     return hmac.compare_digest(client.client_secret.encode(), application.client_secret.encode())

@@ -61,9 +61,8 @@ class EndSession:
         hint, back = asked.get("id_token_hint", ""), asked.get("post_logout_redirect_uri", "")
         if hint and not self._tokens.is_ours(hint, application):
             raise OAuthError("invalid_request")
-        registered = application.post_logout_redirect_uris
-        if not back or not registered:
+        if not back or not application.has_returns:
             return ""
-        if not hint or back not in registered:
+        if not hint or not application.returns_to(back):
             raise OAuthError("invalid_request")
         return with_query(back, {"state": asked.get("state", "")})

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from infrastructure.sandbox.authentik.applications import Application, Applications
+from infrastructure.sandbox.authentik.applications import Applications, NewApplication
 from infrastructure.sandbox.authentik.directory import Directory
 from infrastructure.sandbox.authentik.install import install
 from infrastructure.sandbox.authentik.store import transaction
@@ -123,7 +123,7 @@ class Seeding:
             if bound is None:
                 raise SystemExit(f"application {seed.slug}: its group {seed.bound_group} no longer exists")
         self._applications.add(
-            Application(
+            NewApplication(
                 slug=seed.slug,
                 name=seed.name,
                 client_id=seed.client_id,

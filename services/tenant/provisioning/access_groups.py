@@ -97,18 +97,12 @@ async def account_named(authentik: Authentik, username: str) -> Account | None:
     return found[0] if found else None
 
 
-async def ensure_key(authentik: Authentik, identifier: str, user: int) -> str:
-    """Return the key of the user's app password of this name, made if there is none; it is kept at Authentik only."""
+async def key_of(authentik: Authentik, identifier: str) -> str | None:
+    """Return the key of the app password of this name, which is kept at Authentik only; None when there is none."""
     try:
-        return await _key(authentik, identifier)
+        answer = await authentik.call("GET", f"core/tokens/{identifier}/view_key/")
     except AuthentikMissing:
-        body = {"identifier": identifier, "intent": "app_password", "user": user, "expiring": False}
-        await authentik.call("POST", "core/tokens/", json=body)
-        return await _key(authentik, identifier)
-
-
-async def _key(authentik: Authentik, identifier: str) -> str:
-    answer = await authentik.call("GET", f"core/tokens/{identifier}/view_key/")
+        return None
     key = answer.get("key") if isinstance(answer, dict) else None
     if not isinstance(key, str):
         raise AuthentikAway("its answer holds no key")

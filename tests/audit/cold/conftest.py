@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from infrastructure.local.database_access import ROLES
+from infrastructure.bootstrap.database_access import ROLES
 from services.audit.chain import Appended
 from services.audit.cold.archiver import Archiver, Limits
 from services.audit.cold.batches import Batches

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from infrastructure.bootstrap.parts import s3 as s3_part
+from infrastructure.bootstrap.reports import ByHand
+from infrastructure.bootstrap.settings import BootstrapSettings
 from services.audit.cold.object_store import Access, ObjectStore, StoreUnavailable
 from tests.audit.cold.fake_s3 import FakeS3
+from tests.bootstrap.running import outcomes, steps
 from tests.support.weed import WeedServer
 
 
@@ -119,3 +123,33 @@ async def test_seaweedfs_keeps_what_it_was_given_and_lets_nobody_remove_it(weed:
         with pytest.raises(ClientError):
             await s3.put_object(Bucket=bucket, Key="wrong", Body=b"x", ChecksumSHA256=wrong)
     await store.close()
+
+
+async def test_the_bootstrap_job_makes_locked_buckets_once_and_locks_one_that_is_not(weed: WeedServer) -> None:
+    await weed.bucket()
+    environment = {
+        "AUDIT_COLD_ENDPOINT": weed.url,
+        "AUDIT_COLD_ACCESS_KEY": weed.access_key,
+        "AUDIT_COLD_SECRET_KEY": weed.secret_key,
+        "AUDIT_COLD_BUCKET": "made-archive",
+        "AUDIT_WITNESS_BUCKET": "made-witness",
+        "BOOTSTRAP_WAIT_SECONDS": "20",
+    }
+    wanted = BootstrapSettings.model_validate(environment)
+    # Another process that died after its first step changes nothing for the next.
+    assert outcomes(await steps(s3_part(wanted), stop_after=1)) == ["made"]
+    assert outcomes(await steps(s3_part(wanted))) == ["ok", "made"]
+    assert outcomes(await steps(s3_part(wanted))) == ["ok", "ok"]
+    async with weed.client() as s3:
+        for bucket in ("made-archive", "made-witness"):
+            lock = await s3.get_object_lock_configuration(Bucket=bucket)
+            assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
+            assert (await s3.get_bucket_versioning(Bucket=bucket))["Status"] == "Enabled"
+        await s3.create_bucket(Bucket="plain")
+    plain = wanted.model_copy(update={"archive_bucket": "plain"})
+    assert outcomes(await steps(s3_part(plain))) == ["mended", "ok"]
+    assert outcomes(await steps(s3_part(plain))) == ["ok", "ok"]
+    wrong = BootstrapSettings.model_validate(environment | {"AUDIT_COLD_SECRET_KEY": "a-wrong-key"})
+    with pytest.raises(ByHand, match="refuses these keys") as refused:
+        await steps(s3_part(wrong))
+    assert "a-wrong-key" not in str(refused.value)

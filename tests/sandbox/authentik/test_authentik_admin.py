@@ -55,7 +55,7 @@ def test_a_token_of_intent_api_opens_the_api_and_not_the_token_endpoint(authenti
     assert token["intent"] == "api"
     assert token["expires"] is not None
     key = authentik.api("GET", "/core/tokens/robot/view_key/").json()["key"]
-    allowed = authentik.http.get("/api/v3/core/users/", headers={"Authorization": f"Bearer {key}"})
+    allowed = authentik.http.get("/api/v3/core/users/me/", headers={"Authorization": f"Bearer {key}"})
     assert allowed.status_code == 200
     assert authentik.token("dezky-portal", {"username": "robot", "appPassword": key}).status_code == 400
 

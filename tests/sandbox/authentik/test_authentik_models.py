@@ -167,3 +167,105 @@ def test_the_comparison_finds_a_missing_and_an_unknown_member(filled: StandIn, m
     ):
         with pytest.raises(AssertionError):
             parsed(models.User, wrong)
+
+
+FLOWS = ("default-provider-authorization-implicit-consent", "default-provider-invalidation-flow")
+
+
+def new_provider(instance: StandIn, name: str, **members: Any) -> dict[str, Any]:
+    flows = [instance.results("/flows/instances/", slug=slug)[0]["pk"] for slug in FLOWS]
+    body = {"name": name, "authorization_flow": flows[0], "invalidation_flow": flows[1], "redirect_uris": [], **members}
+    answer = instance.api("POST", "/providers/oauth2/", body)
+    assert answer.status_code == 201, answer.text
+    provider: dict[str, Any] = answer.json()
+    return provider
+
+
+def test_applications_and_providers(filled: StandIn, models: Any) -> None:
+    parsed(models.PaginatedOAuth2ProviderList, reply(filled, "/providers/oauth2/"))
+    parsed(models.PaginatedApplicationList, reply(filled, "/core/applications/"))
+    provider = new_provider(filled, "another")
+    parsed(models.OAuth2Provider, provider)
+    # What is not said is nothing: the original then refuses every token request.
+    assert (provider["grant_types"], provider["signing_key"]) == ([], None)
+    body = {"name": "Another", "slug": "another", "provider": provider["pk"]}
+    application = filled.api("POST", "/core/applications/", body).json()
+    parsed(models.Application, application)
+    assert application["pk"] == application["pbm_uuid"]
+    path = f"/providers/oauth2/{provider['pk']}/"
+    change = {"redirect_uris": [{"matching_mode": "strict", "url": "https://a.example/"}]}
+    changed = filled.api("PATCH", path, change).json()
+    parsed(models.OAuth2Provider, changed)
+    assert changed["assigned_application_slug"] == "another"
+    assert filled.api("POST", "/core/applications/", body | {"slug": "third"}).status_code == 400
+    assert filled.api("DELETE", path).status_code == 204
+    assert reply(filled, "/core/applications/another/")["provider"] is None
+    assert filled.api("DELETE", "/core/applications/another/").status_code == 204
+
+
+def test_scope_mappings_key_pairs_and_bindings(filled: StandIn, models: Any) -> None:
+    page = parsed(models.PaginatedScopeMappingList, reply(filled, "/propertymappings/provider/scope/"))
+    assert isinstance(page, models.PaginatedScopeMappingList)
+    assert {mapping.scope_name for mapping in page.results} == {"openid", "profile", "email", "offline_access"}
+    managed = "goauthentik.io/providers/oauth2/scope-openid"
+    (openid,) = reply(filled, "/propertymappings/provider/scope/", managed=managed)["results"]
+    parsed(models.ScopeMapping, openid)
+    pairs = parsed(
+        models.PaginatedCertificateKeyPairList, reply(filled, "/crypto/certificatekeypairs/", has_key="true")
+    )
+    assert isinstance(pairs, models.PaginatedCertificateKeyPairList)
+    assert [pair.name for pair in pairs.results] == ["authentik Self-signed Certificate"]
+    operator = reply(filled, "/core/applications/dezky-operator/")
+    bindings = parsed(models.PaginatedPolicyBindingList, reply(filled, "/policies/bindings/", target=operator["pk"]))
+    assert isinstance(bindings, models.PaginatedPolicyBindingList)
+    assert [binding.group_obj.name for binding in bindings.results] == ["dezky-platform-admins"]
+    refused = filled.api("POST", "/policies/bindings/", {"target": operator["pk"], "order": 0})
+    said = {"non_field_errors": ["One of 'policy', 'group', 'user' must be set."]}
+    assert (refused.status_code, refused.json()) == (400, said)
+
+
+def test_roles_and_permissions(filled: StandIn, models: Any) -> None:
+    role = filled.api("POST", "/rbac/roles/", {"name": "readers"}).json()
+    parsed(models.Role, role)
+    parsed(models.PaginatedRoleList, reply(filled, "/rbac/roles/", name="readers"))
+    path = f"/rbac/permissions/assigned_by_roles/{role['pk']}"
+    given = {"permissions": ["authentik_core.view_user", "authentik_core.view_group"]}
+    for result in filled.api("POST", f"{path}/assign/", given).json():
+        parsed(models.PermissionAssignResult, result)
+    page = parsed(models.PaginatedPermissionList, reply(filled, "/rbac/permissions/", role=role["pk"]))
+    assert isinstance(page, models.PaginatedPermissionList)
+    assert {permission.codename for permission in page.results} == {"view_user", "view_group"}
+    assert filled.api("PATCH", f"{path}/unassign/", {"permissions": ["authentik_core.view_group"]}).status_code == 204
+    assert len(reply(filled, "/rbac/permissions/", role=role["pk"])["results"]) == 1
+    numbers = [row["id"] for row in reply(filled, "/rbac/permissions/", codename="view_token_key")["results"]]
+    body = {"name": "readers", "role": role["pk"], "permissions": numbers}
+    parsed(models.InitialPermissions, filled.api("POST", "/rbac/initial_permissions/", body).json())
+    assert filled.api("DELETE", f"/rbac/roles/{role['pk']}/").status_code == 204
+
+
+def test_service_accounts_and_oneself(filled: StandIn, models: Any) -> None:
+    made = filled.api("POST", "/core/users/service_account/", {"name": "robot", "create_group": True}).json()
+    parsed(models.UserServiceAccountResponse, made)
+    (token,) = filled.results("/core/tokens/", user__username="robot")
+    assert (token["identifier"], token["intent"]) == ("service-account-robot-password", "app_password")
+    assert filled.token("dezky-portal", {"username": "robot", "appPassword": made["token"]}).status_code == 200
+    said = {"non_field_errors": ["A user/group with these details already exists"]}
+    again = filled.api("POST", "/core/users/service_account/", {"name": "robot"})
+    assert (again.status_code, again.json()) == (400, said)
+    parsed(models.UserSelf, reply(filled, "/core/users/me/")["user"])
+
+
+def test_a_token_for_somebody_else_is_made_by_a_superuser_only(authentik: StandIn) -> None:
+    """The original gives the caller a token of their own, and does not say so (core/api/tokens.py)."""
+    caller, other = authentik.new_user("caller"), authentik.new_user("other")
+    body = {"identifier": "callers", "user": caller["pk"], "expiring": False}
+    assert authentik.api("POST", "/core/tokens/", body).json()["user"] == caller["pk"]
+    authentik.api("POST", "/core/tokens/callers/set_key/", {"key": "key-of-the-caller"})
+    headers = {"Authorization": "Bearer key-of-the-caller"}
+    body = {"identifier": "others", "intent": "app_password", "user": other["pk"]}
+    made = authentik.http.post("/api/v3/core/tokens/", json=body, headers=headers)
+    assert (made.status_code, made.json()["user"]) == (201, caller["pk"])
+    assert authentik.http.get("/api/v3/core/tokens/others/view_key/", headers=headers).status_code == 200
+    refused = authentik.http.get("/api/v3/core/users/", headers=headers)
+    said = {"detail": "You do not have permission to perform this action."}
+    assert (refused.status_code, refused.json()) == (403, said)

@@ -19,6 +19,7 @@ from infrastructure.sandbox.authentik.directory import Directory, User
 from infrastructure.sandbox.authentik.install import ADMINISTRATOR
 from infrastructure.sandbox.authentik.journal import Origin
 from infrastructure.sandbox.authentik.moments import moment
+from infrastructure.sandbox.authentik.permissions import ACTIONS, Permissions, required
 from infrastructure.sandbox.authentik.store import transaction
 
 BASE = "/api/v3"
@@ -58,12 +59,16 @@ Handler = Callable[[Call], Response]
 
 
 class Gate:
-    """Admits whoever holds the API token of the seed, or the key of an unexpired token of intent `api`."""
+    """Admits whoever holds the API token of the seed, or the key of an unexpired token of intent `api`.
+
+    The former is the first administrator's. Others may do what their roles say, see `permissions`.
+    """
 
     def __init__(self, store: sqlite3.Connection, directory: Directory, api_token: str) -> None:
         self._store = store
         self._directory = directory
         self._api_token = api_token
+        self._permissions = Permissions(store)
 
     def route(self, path: str, **handlers: Handler) -> Route:
         """A path below `/api/v3` and its handlers by method, in lower case. A write is one transaction."""
@@ -75,6 +80,8 @@ class Gate:
                 handler = handlers.get(method)
                 if handler is None:
                     return _not_allowed(request.method, list(handlers))
+                if actor is not None and not self._directory.is_superuser(actor):
+                    self._authorise(actor, path, method, request.path_params)
                 body = _object(request.headers.get("content-type", ""), await request.body())
                 call = Call(actor, request.path_params, request.query_params, body, Origin.of(request))
                 if method == "get":
@@ -100,6 +107,19 @@ class Gate:
         if row is None:
             raise detail(403, "Token invalid/expired")
         return self._directory.user_with_pk(row["user_pk"])
+
+    def _authorise(self, actor: User, path: str, method: str, named: Mapping[str, str]) -> None:
+        """Raises ApiError 403 unless the actor's roles allow the method on all such objects or on the one named."""
+        object_pk = named.get("pk", "")
+        if identifier := named.get("identifier"):
+            token = self._store.execute("SELECT * FROM tokens WHERE identifier = ?", (identifier,)).fetchone()
+            if token is None and path in ACTIONS:
+                return  # an action looks for its object first
+            object_pk = token["pk"] if token else ""
+            if token and token["user_pk"] == actor.pk and path not in ACTIONS:
+                return
+        if not all(self._permissions.holds(actor.pk, needed, object_pk) for needed in required(path, method)):
+            raise detail(403, "You do not have permission to perform this action.")
 
 
 def _not_allowed(method: str, handlers: list[str]) -> Response:

@@ -1,23 +1,16 @@
-"""Users and groups as the API shows them. Roles are always empty: the stand-in has none."""
+"""Users and groups as the API shows them. A group's roles are always empty: here only users have roles."""
 
 import json
 import sqlite3
-from typing import Any, ClassVar
+from typing import Any
 
-from infrastructure.sandbox.authentik.directory import Directory
+from infrastructure.sandbox.authentik.directory import SUPERUSERS, Directory
 
 AVATAR = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 
 class Records:
     """Rows of the store turned into JSON objects."""
-
-    # A superuser group makes superusers of its members, and of the members of the groups below it.
-    SUPERUSERS: ClassVar[str] = (
-        "WITH RECURSIVE above (pk) AS (SELECT pk FROM groups WHERE is_superuser UNION"
-        " SELECT group_pk FROM group_parents JOIN above ON parent_pk = above.pk)"
-        " SELECT user_pk FROM memberships JOIN above ON group_pk = above.pk"
-    )
 
     def __init__(self, store: sqlite3.Connection, directory: Directory) -> None:
         self._store = store
@@ -28,21 +21,36 @@ class Records:
         groups = self._all(
             "SELECT groups.* FROM groups JOIN memberships ON group_pk = pk WHERE user_pk = ? ORDER BY name", row["pk"]
         )
-        found = self._store.execute(f"SELECT ? IN ({self.SUPERUSERS})", (row["pk"],)).fetchone()
+        roles = self._all("SELECT roles.* FROM roles JOIN user_roles ON role_pk = pk WHERE user_pk = ?", row["pk"])
+        found = self._store.execute(f"SELECT ? IN ({SUPERUSERS})", (row["pk"],)).fetchone()
         return {
             **self._person(row),
             "date_joined": _utc(row["date_joined"]),
             "is_superuser": bool(found[0]),
             "groups": [group["pk"] for group in groups],
             "groups_obj": [_group(group) for group in groups] if include_groups else None,
-            "roles": [],
-            "roles_obj": [],
+            "roles": [role["pk"] for role in roles],
+            "roles_obj": [{"pk": role["pk"], "name": role["name"]} for role in roles],
             "avatar": AVATAR,
             "path": row["path"],
             "type": row["type"],
             "uuid": row["uuid"],
             "password_change_date": _utc(row["password_change_date"]),
             "last_updated": _utc(row["last_updated"]),
+        }
+
+    def myself(self, row: sqlite3.Row) -> dict[str, object]:
+        """What somebody may learn of themselves."""
+        whole = self.user(row)
+        kept = ("pk", "username", "name", "is_active", "is_superuser", "email", "avatar", "uid", "type")
+        groups = self._all("SELECT groups.* FROM groups JOIN memberships ON group_pk = pk WHERE user_pk = ?", row["pk"])
+        return {
+            **{name: whole[name] for name in kept},
+            "is_current": True,
+            "groups": [{"name": group["name"], "pk": group["pk"]} for group in groups],
+            "roles": whole["roles_obj"],
+            "settings": {},
+            "system_permissions": [],
         }
 
     def group(self, row: sqlite3.Row, *, include_users: bool = True) -> dict[str, object]:
@@ -68,6 +76,14 @@ class Records:
             "children": [child["pk"] for child in children],
             "children_obj": [_related(child) for child in children],
         }
+
+    def brief_group(self, row: sqlite3.Row) -> dict[str, object]:
+        """A group without its members and relations."""
+        return _group(row)
+
+    def brief_user(self, row: sqlite3.Row) -> dict[str, object]:
+        """A user without groups and roles."""
+        return self._person(row)
 
     def _person(self, row: sqlite3.Row) -> dict[str, object]:
         return {

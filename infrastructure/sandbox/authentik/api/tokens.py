@@ -1,13 +1,12 @@
 """`/core/tokens/`: app passwords for people, and further tokens for this API.
 
-Keys are kept in clear, as in the original: `view_key` shows them again.
+Keys are kept in clear, as in the original: `view_key` shows them again. Only a superuser makes a token for somebody
+else: whoever else asks for that gets one of their own, and is not told.
 """
 
-import secrets
 import sqlite3
 from datetime import datetime, timedelta
 from typing import Literal
-from uuid import uuid4
 
 from pydantic import AwareDatetime
 from starlette.responses import JSONResponse, Response
@@ -17,12 +16,12 @@ from infrastructure.sandbox.authentik.api.fields import TAKEN, Body, Required, R
 from infrastructure.sandbox.authentik.api.gate import Call, Gate, not_found
 from infrastructure.sandbox.authentik.api.lists import Listing, Selection
 from infrastructure.sandbox.authentik.api.records import Records
+from infrastructure.sandbox.authentik.api_tokens import ApiTokens, NewApiToken
 from infrastructure.sandbox.authentik.directory import Directory
 from infrastructure.sandbox.authentik.journal import MODELS, Action, Journal, model
 from infrastructure.sandbox.authentik.moments import moment, written
 
 LIFETIME = timedelta(days=1)
-KEY_BYTES = 45
 # A token without a user would need one in every place that shows it.
 WITH_USERNAME = "(SELECT tokens.*, username AS user__username FROM tokens JOIN users ON users.pk = user_pk)"
 LISTING = Listing(
@@ -56,6 +55,7 @@ class TokensResource:
         self._directory = directory
         self._journal = journal
         self._records = Records(store, directory)
+        self._tokens = ApiTokens(store)
 
     def routes(self, gate: Gate) -> list[Route]:
         return [
@@ -78,20 +78,13 @@ class TokensResource:
             raise no_such("user", new.user)
         if self._store.execute("SELECT 1 FROM tokens WHERE identifier = ?", (new.identifier,)).fetchone():
             raise wrong("identifier", TAKEN)
-        self._store.execute(
-            "INSERT INTO tokens (pk, identifier, intent, user_pk, description, key, expires, expiring)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                str(uuid4()),
-                new.identifier,
-                new.intent,
-                holder.pk,
-                new.description,
-                secrets.token_urlsafe(KEY_BYTES),
-                _expiry(new.expires) if new.expiring else None,
-                new.expiring,
-            ),
-        )
+        actor = call.actor if call.actor is not None and not self._directory.is_superuser(call.actor) else None
+        expires = _expiry(new.expires) if new.expiring else None
+        holder_pk = actor.pk if actor else holder.pk
+        added = NewApiToken(new.identifier, new.intent, holder_pk, expires, new.description)
+        made = self._tokens.add(added, call.actor)
+        if actor is not None:
+            self._tokens.let_view_key(actor, made["pk"])
         row = self._row(new.identifier)
         self._record("model_created", call, row)
         return JSONResponse(self._token(row), 201)

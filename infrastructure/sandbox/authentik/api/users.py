@@ -1,11 +1,13 @@
 """`/core/users/`."""
 
 import json
+import re
 import sqlite3
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,12 +28,14 @@ from infrastructure.sandbox.authentik.api.fields import (
 from infrastructure.sandbox.authentik.api.gate import ApiError, Call, Gate, detail, not_found
 from infrastructure.sandbox.authentik.api.lists import Listing, Selection
 from infrastructure.sandbox.authentik.api.records import Records
-from infrastructure.sandbox.authentik.directory import Directory, User, UserType
+from infrastructure.sandbox.authentik.api_tokens import ApiTokens, NewApiToken
+from infrastructure.sandbox.authentik.directory import SUPERUSERS, Directory, User, UserType
 from infrastructure.sandbox.authentik.journal import MODELS, Action, Journal, model
-from infrastructure.sandbox.authentik.moments import moment
+from infrastructure.sandbox.authentik.moments import moment, written
 from infrastructure.sandbox.authentik.recovery import Recovery
 from infrastructure.sandbox.authentik.sessions import Sessions
 
+SERVICE_ACCOUNT_LIFETIME = timedelta(days=360)
 TYPES = ("internal", "external", "service_account", "internal_service_account")
 LISTING = Listing(
     "users",
@@ -64,6 +68,13 @@ class NewUser(UserChange):
     name: Text
 
 
+class NewServiceAccount(Body):
+    name: Required
+    create_group: bool = False
+    expiring: bool = True
+    expires: AwareDatetime | None = None
+
+
 class NewPassword(Body):
     password: Required
 
@@ -84,10 +95,13 @@ class Users:
         self._recovery = recovery
         self._journal = journal
         self._records = Records(store, directory)
+        self._tokens = ApiTokens(store)
 
     def routes(self, gate: Gate) -> list[Route]:
         return [
             gate.route("/core/users/", get=self._list, post=self._create),
+            gate.route("/core/users/me/", get=self._me),
+            gate.route("/core/users/service_account/", post=self._create_service_account),
             gate.route("/core/users/{pk}/", get=self._read, patch=self._change, delete=self._remove),
             gate.route("/core/users/{pk}/set_password/", post=self._set_password),
             gate.route("/core/users/{pk}/recovery/", post=self._recover),
@@ -99,7 +113,7 @@ class Users:
         selection.equal("email", "username", "name", "path")
         selection.uuid("uuid")
         selection.true_or_false("is_active", "is_active")
-        selection.true_or_false("is_superuser", f"users.pk IN ({self._records.SUPERUSERS})")
+        selection.true_or_false("is_superuser", f"users.pk IN ({SUPERUSERS})")
         selection.after("last_updated__gt", "last_updated")
         selection.attributes()
         if query.get("path_startswith"):
@@ -137,9 +151,31 @@ class Users:
             raise wrong("type", "Setting a user to internal service account is not allowed.")
         self._check(new, None)
         user = self._directory.add_user(new.username, new.name, new.email, kind=new.type, path=new.path)
-        self._write(user, new, {"is_active", "attributes", "groups"})
+        self._write(user, new, {"is_active", "attributes", "groups", "roles"})
         self._record("model_created", call, user)
         return JSONResponse(self._shown(user.pk), 201)
+
+    def _create_service_account(self, call: Call) -> Response:
+        """A service account with an app password of its own: this takes no superuser, as other ways to one do."""
+        new = parse(NewServiceAccount, call.body)
+        if self._directory.user_named(new.name) is not None:
+            raise ApiError(400, {"non_field_errors": ["A user/group with these details already exists"]})
+        path = "goauthentik.io/service-accounts"
+        user = self._directory.add_user(new.name, new.name, "", kind="service_account", path=path)
+        self._record("model_created", call, user)
+        said: dict[str, object] = {"username": new.name, "user_uid": user.uid, "user_pk": user.pk}
+        if new.create_group:
+            said["group_pk"] = self._directory.add_group(new.name)
+            self._directory.add_membership(user, str(said["group_pk"]))
+        expires = (written(new.expires) if new.expires else moment(SERVICE_ACCOUNT_LIFETIME)) if new.expiring else None
+        name = f"service-account-{_slug(new.name)}-password"
+        said["token"] = self._tokens.add(NewApiToken(name, "app_password", user.pk, expires), call.actor)["key"]
+        return JSONResponse(said)
+
+    def _me(self, call: Call) -> Response:
+        assert call.actor is not None
+        row = self._store.execute("SELECT * FROM users WHERE pk = ?", (call.actor.pk,)).fetchone()
+        return JSONResponse({"user": self._records.myself(row), "users": []})
 
     def _read(self, call: Call) -> Response:
         return JSONResponse(self._shown(self._user(call).pk))
@@ -195,7 +231,8 @@ class Users:
             if self._store.execute("SELECT 1 FROM groups WHERE pk = ?", (str(pk),)).fetchone() is None:
                 raise no_such("groups", pk)
         for pk in change.roles:
-            raise no_such("roles", pk)
+            if self._store.execute("SELECT 1 FROM roles WHERE pk = ?", (str(pk),)).fetchone() is None:
+                raise no_such("roles", pk)
 
     def _write(self, user: User, change: UserChange, fields: set[str]) -> None:
         values: dict[str, object] = {name: getattr(change, name) for name in COLUMNS if name in fields}
@@ -208,6 +245,10 @@ class Users:
             self._store.execute("DELETE FROM memberships WHERE user_pk = ?", (user.pk,))
             for pk in change.groups:
                 self._directory.add_membership(user, str(pk))
+        if "roles" in fields:
+            self._store.execute("DELETE FROM user_roles WHERE user_pk = ?", (user.pk,))
+            for pk in set(change.roles):
+                self._store.execute("INSERT INTO user_roles (user_pk, role_pk) VALUES (?, ?)", (user.pk, str(pk)))
 
     def _user(self, call: Call) -> User:
         number = call.path["pk"]
@@ -224,6 +265,10 @@ class Users:
     def _record(self, action: Action, call: Call, user: User) -> None:
         about = {"model": model("authentik_core", "user", user.pk, user.username)}
         self._journal.record(action, call.actor, call.origin, about, MODELS)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", text.lower())).strip("-_")
 
 
 def _uuid_text(value: str, name: str) -> str:
