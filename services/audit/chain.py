@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
 from services.audit.erasing import Erasure, addresses_of, erasures_in, handles_in
@@ -31,7 +31,6 @@ CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 _entries = Counter("dezky_audit_entries_total", "Entries chained")
 _duplicates = Counter("dezky_audit_duplicates_total", "Events that had been chained before")
 _unparsed = Counter("dezky_audit_unparsed_total", "Messages chained as raw bytes", ["reason"])
-_head = Gauge("dezky_audit_head_seq", "Number of the newest entry that this replica has written")
 
 
 class Tenure(Protocol):
@@ -113,7 +112,6 @@ class ChainWriter:
         announce(before, after)
         _entries.inc(done.chained)
         _duplicates.inc(done.duplicates)
-        _head.set(done.head.seq)
         return done
 
     async def _append(self, facts: Sequence[Fact], tx: Transaction) -> tuple[Appended, list[Document], list[Document]]:

@@ -23,6 +23,7 @@ from services.audit.personal import PERSON_OWNER, canonical_address, email_addre
 from shared.clock import rfc3339, to_milliseconds
 from shared.contracts import CloudEvent, Event, contract_for, personal_paths
 from shared.topology import owner_of
+from shared.tracing import trace_id
 
 UNPARSED = "audit.unparsed"
 # No colon: `sha256:…` names what has no id of its own, and an event must not be able to take that name.
@@ -160,6 +161,7 @@ def _fact(envelope: CloudEvent) -> Fact:
         address=address or None,
         source_seq=envelope.sourceseq,
         tenant=_tenant_place(event),
+        traceparent=envelope.traceparent or "",
     )
 
 
@@ -178,6 +180,9 @@ def _metadata(envelope: CloudEvent, event: Event) -> tuple[dict[str, Any], list[
     metadata: dict[str, Any] = {"type": envelope.type, "subject": envelope.subject, "sourceSeq": envelope.sourceseq}
     if envelope.requestid:
         metadata["requestId"] = envelope.requestid
+    # Its digits only: what is no trace could be anything, and this member is not sealed.
+    if trace := trace_id(envelope.traceparent):
+        metadata["traceId"] = trace
     if event.version is not None:
         metadata["version"] = event.version
     changes = _merge(raw.get("changes"), known.get("changes"), ("changes",), unknown)
