@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
 from services.audit.erasing import Erasure, addresses_of, erasures_in, handles_in
-from services.audit.facts import UNPARSED
+from services.audit.facts import REASONS, UNPARSED
 from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
 from services.audit.personal import KeyRing, Vault, commit_fact
 from services.audit.repository import AuditRepository, HeadMissingError, HeadMovedError
@@ -31,6 +31,8 @@ CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 _entries = Counter("dezky_audit_entries_total", "Entries chained")
 _duplicates = Counter("dezky_audit_duplicates_total", "Events that had been chained before")
 _unparsed = Counter("dezky_audit_unparsed_total", "Messages chained as raw bytes", ["reason"])
+for _reason in REASONS:  # from zero on, so that the first one is an increase
+    _unparsed.labels(_reason)
 
 
 class Tenure(Protocol):

@@ -26,6 +26,11 @@ from shared.topology import owner_of
 from shared.tracing import trace_id
 
 UNPARSED = "audit.unparsed"
+REASONS = (
+    *("not_a_cloudevent", "subject_mismatch", "source_mismatch", "unknown_type", "contract_violation"),
+    *("not_canonical", "reserved_name", "not_storable", "not_json", "not_an_event"),
+)
+"""Why something is chained as raw bytes; the last two are said of other systems' records."""
 # No colon: `sha256:…` names what has no id of its own, and an event must not be able to take that name.
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+){1,7}")
