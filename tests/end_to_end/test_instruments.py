@@ -42,16 +42,16 @@ async def test_one_trace_id_goes_from_the_gateways_log_to_the_audit_entries(flee
         async def told() -> dict[str, dict[str, Any]]:
             entries = (await operator.get("/api/audit", params={"tenantSlug": slug})).json()["items"]
             found = {entry["action"]: entry for entry in entries}
-            return found if {"tenant.created", "subscription.created"} <= found.keys() else {}
+            return found if {"tenant.created", "subscription.started"} <= found.keys() else {}
 
         entries = await eventually(told, seconds=30)
     with fleet.root() as root:
         (said,) = root["tenant"]["outbox"].find({"type": "tenant.created.v1", "aggregate": f"tenants/{slug}"})
         (followed,) = root["billing"]["outbox"].find({"envelope.traceparent": {"$regex": trace}})
     assert said["envelope"]["traceparent"].split("-")[1] == trace
-    assert followed["type"] == "subscription.created.v1"
+    assert followed["type"] == "subscription.started.v1"
     for entry in entries.values():
-        if entry["action"] in {"tenant.created", "subscription.created"}:
+        if entry["action"] in {"tenant.created", "subscription.started"}:
             assert (entry["metadata"]["traceId"], entry["metadata"]["requestId"]) == (trace, request_id)
 
     async def logged() -> bool:
