@@ -319,7 +319,7 @@ NATS_USERS: tuple[str, ...] = ("gateway", *(service.name for service in SERVICES
 
 
 def minimal_environment() -> dict[str, str]:
-    """What every child gets beside its own: where programs and modules are, prompt, readable output, and where spans go."""
+    """What every child gets beside its own: where programs and modules are, prompt, readable output; where spans go."""
     return {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)} | {
         "PATH": f"{sys.exec_prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),

@@ -97,6 +97,7 @@ class Faults:
         self.fired |= await self.watch.fires(*names, seconds=seconds)
 
     async def no_process(self) -> None:
+        await self.watch.quiet("ProcessMissing")
         names = [service.name for service in SERVICES if service.name != "flags"]
         self.watch.look_at("gateway", *names)
         await self.expect("ProcessMissing")
@@ -111,22 +112,26 @@ class Faults:
 
             burns = [f"{kind}{how}" for kind in ("Availability", "Latency") for how in ("Burns", "BurnsFast")]
             slowly = ["AvailabilityBurnsSlowly", "LatencyBurnsSlowly"]
+            await self.watch.quiet("ProcessDown", *burns, *slowly)
             with paused(self.fleet, "health"):
                 async with again_and_again(ask):
                     await self.expect("ProcessDown", *burns, *slowly)
 
     async def nats_is_away(self) -> None:
+        await self.watch.quiet("OutboxOld", "NatsDisconnected", "ProbeFailing", "MeasurementFailing")
         with paused(self.fleet, "nats"):
             await create(self.staff)
             await self.expect("OutboxOld", "NatsDisconnected", "ProbeFailing", "MeasurementFailing", seconds=180)
 
     async def a_consumer_stands_still(self) -> None:
+        await self.watch.quiet("ConsumerBehind", "ConsumerNeverDone")
         with paused(self.fleet, "audit"):
             await create(self.staff)
             await self.expect("ConsumerBehind", "ConsumerNeverDone")
 
     async def integrations_are_away(self) -> None:
         """Authentik is told nothing, asked nothing, and its keys cannot be fetched for a key that nobody knows."""
+        await self.watch.quiet("PeopleTasksOld", "ProvisioningFailing", "IngestUnwell", "JwksFetchFailing")
         stranger = self._token_of_unknown_key()
 
         async def knock() -> None:
@@ -152,6 +157,8 @@ class Faults:
         return f"{part({'alg': 'RS256', 'kid': 'nobody', 'typ': 'JWT'})}.{part(claims)}.{'A' * 342}"
 
     async def the_database_is_away(self) -> None:
+        await self.watch.quiet("MongoPoolExhausted", "ServiceErrors")
+
         async def ask() -> None:
             await asyncio.gather(*(self.staff.get("/api/tenants") for _ in range(80)), return_exceptions=True)
 
@@ -161,6 +168,7 @@ class Faults:
 
     async def nonsense_is_said(self) -> None:
         """A message that is no event, and one whose number leaves a hole."""
+        await self.watch.quiet("DeadLetters", "AuditUnparsed", "SourceGap")
         teller = await nats.connect(nats_url(self.fleet.place, lifecycle.credentials_of(self.fleet.place), "tenant"))
         hole = {
             **{"specversion": "1.0", "id": secrets.token_hex(8), "source": "tenant", "type": "tenant.dreamt.v1"},
@@ -176,6 +184,7 @@ class Faults:
         await self.expect("DeadLetters", "AuditUnparsed", "SourceGap")
 
     async def a_stream_fills(self) -> None:
+        await self.watch.quiet("StreamNearlyFull")
         admin = await nats.connect(nats_url(self.fleet.place, lifecycle.credentials_of(self.fleet.place), "admin"))
         try:
             js = admin.jetstream()
@@ -193,7 +202,9 @@ class Faults:
 
     async def work_is_left(self) -> None:
         """A repricing that nobody can finish, a comparison that nobody gets to, a projection that was altered."""
+        await self.watch.quiet("ProvisioningOverdue", "RepricingOpen", "WorkerFailing", "ProjectionDiffers")
         named = await create(self.staff)
+        await eventually(lambda: self._is_active(named), seconds=60, pause=0.5)
         later = datetime.now(UTC) + timedelta(hours=1)
         with self.fleet.root() as root:
             tenant = root["tenant"]["tenants"].find_one({"slug": named})
@@ -206,15 +217,29 @@ class Faults:
             past = datetime.now(UTC) - timedelta(minutes=1)
             rows.update_one({"_id": tenant["_id"]}, {"$set": {"next_at": past}})
             root["billing"]["repricings"].insert_one({"_id": price["_id"], "open": True, "version": 1})
-            for name in root["partner"].list_collection_names(filter={"name": {"$regex": "^customers"}}):
-                root["partner"][name].update_many({"slug": named}, {"$set": {"name": "Somebody else"}})
+            await eventually(lambda: self._altered(root["partner"], named), seconds=30, pause=0.5)
             await asyncio.to_thread(command, self.fleet.place, "compare", "partner")
             await self.expect("ProvisioningOverdue", "RepricingOpen", "WorkerFailing", "ProjectionDiffers", seconds=180)
             leases.delete_one({"_id": f"provisioning/{tenant['_id']}"})
             root["billing"]["repricings"].delete_one({"_id": price["_id"]})
 
+    async def _is_active(self, named: str) -> bool:
+        return bool((await self.staff.get(f"/api/tenants/{named}")).json()["status"] == "active")
+
+    @staticmethod
+    async def _altered(partner: Any, named: str) -> bool:
+        """Alter a row of a projection, of whatever generation, once it is there."""
+        names = partner.list_collection_names(filter={"name": {"$regex": "^customers"}})
+        change = {"$set": {"name": "Somebody else"}}
+        return any(partner[name].update_many({"slug": named}, change).matched_count for name in names)
+
     async def the_object_store_is_away(self) -> None:
         """No witness, no archive; and a checkpoint that was altered meanwhile is neither copied nor built upon."""
+        # With all well a checkpoint ends these at once, however old the one before it was.
+        await self.operator.post("/api/audit/checkpoint", timeout=60)
+        await self.watch.quiet(
+            "WitnessBehind", "CheckpointOld", "ArchiveFailing", "CheckpointRefused", "WitnessDiffers"
+        )
         with paused(self.fleet, "s3"):
             await create(self.staff)
             made = await self.operator.post("/api/audit/checkpoint", timeout=60)
@@ -231,6 +256,7 @@ class Faults:
         await self.expect("CheckpointRefused", "CheckpointOld", "WitnessDiffers", seconds=180)
 
     async def the_head_is_gone(self) -> None:
+        await self.watch.quiet("ChainBlocked")
         with self.fleet.root() as root:
             root["audit"]["heads"].delete_many({})
         await create(self.staff)

@@ -77,6 +77,14 @@ class Watch:
             alerts = (await http.get("/api/v1/alerts")).json()["data"]["alerts"]
         return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
 
+    async def quiet(self, *names: str, seconds: float = 120) -> None:
+        """Wait until none of these alerts fires."""
+
+        async def none_fires() -> bool:
+            return not set(names) & (await self.firing()).keys()
+
+        await eventually(none_fires, seconds=seconds, pause=0.5, what=f"{', '.join(names)} are quiet")
+
     async def fires(self, *names: str, seconds: float = 120) -> dict[str, float]:
         """Wait for alerts; return after how many seconds each had fired."""
         began, fired = time.monotonic(), dict[str, float]()
