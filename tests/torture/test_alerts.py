@@ -28,10 +28,10 @@ from shared.topology import Topology
 from tests.support.fleet import Fleet, command, start_fleet
 from tests.support.waiting import eventually
 from tests.test_instruments import alerts
+from tests.torture.kept import keep
 from tests.torture.watching import Watch, watching
 
 PROMETHEUS = shutil.which("prometheus") or ""
-RESULTS = Path(__file__).parent / "results" / "alerts.json"
 pytestmark = [
     pytest.mark.torture,
     pytest.mark.timeout(2_400),
@@ -275,8 +275,7 @@ async def test_each_alert_fires_when_its_fault_is_caused(tmp_path: Path) -> None
     finally:
         command(fleet.place, "down")
     assert {rule.name for rule in alerts()} - fired.keys() == set()
-    about = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": dict(sorted(fired.items()))}
-    RESULTS.write_text(json.dumps(about, indent=2) + "\n")
+    keep("alerts", {"seconds": dict(sorted(fired.items()))})
 
 
 async def _cause_all(faults: Faults, fleet: Fleet) -> dict[str, float]:
