@@ -104,6 +104,10 @@ class Platform:
         """Return the relay of this service's outbox, under its lease."""
         return OutboxRelay(self.mongo, self.bus, self.name, self.clock, self.lease("outbox-relay"))
 
+    def measuring(self, more: Sequence[Measure] = ()) -> Measuring:
+        """Return what measures this service's outbox and consumers, and ``more``."""
+        return Measuring(self.name, [*backlog.measures(self.name, self.outbox, self.bus), *more])
+
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> Lease:
         """Return a lease of this replica."""
         return Lease(self.mongo.db, name, self.holder, ttl)
@@ -137,11 +141,12 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     if keeper is not None:
         first.append(keeper.prepare)
         tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
-    measuring = Measuring(platform.name, [*backlog.measures(platform.name, platform.outbox, platform.bus), *measures])
     hearing = hearing_erasures(
         platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name, also=forgetting
     )
-    lifespan = _lifespan(platform, first, (*tasks, *hearing, platform.relay().run, measuring.run), closing, prepared)
+    lifespan = _lifespan(
+        platform, first, (*tasks, *hearing, platform.relay().run, platform.measuring(measures).run), closing, prepared
+    )
     app = _described(platform, routers, operations or {}, lifespan)
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
