@@ -141,12 +141,10 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     if keeper is not None:
         first.append(keeper.prepare)
         tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
-    hearing = hearing_erasures(
-        platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name, also=forgetting
-    )
-    lifespan = _lifespan(
-        platform, first, (*tasks, *hearing, platform.relay().run, platform.measuring(measures).run), closing, prepared
-    )
+    bus, mongo = platform.bus, platform.mongo
+    hearing = hearing_erasures(bus, mongo, platform.outbox, platform.clock, platform.name, also=forgetting)
+    own = (*hearing, platform.relay().run, platform.measuring(measures).run)
+    lifespan = _lifespan(platform, first, (*tasks, *own), closing, prepared)
     app = _described(platform, routers, operations or {}, lifespan)
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
