@@ -11,7 +11,7 @@ import structlog
 from gateway.addresses import ClientAddresses
 from gateway.admission import Admission
 from gateway.exchange import Receive, Scope, Send
-from gateway.headers import Inbound
+from gateway.headers import Inbound, new_trace
 from gateway.problems import InvalidToken, NotPermitted, Refusal, RouteNotFound
 from gateway.proxy import AnswerBroken, ClientGone, Proxy, Request
 from gateway.refusals import Refusals
@@ -19,8 +19,9 @@ from gateway.routes import RouteTable
 from gateway.targets import read_path
 from gateway.telemetry import Telemetry
 from gateway.visits import Page, Pages, Visit
-from shared import context
+from shared import context, tracing
 from shared.ids import new_id
+from shared.tracing import trace_id
 
 CLIENT_CLOSED_REQUEST = 499
 """How a request whose client left is counted; nobody receives it."""
@@ -78,13 +79,22 @@ class Gateway:
             status = await handling.run()
         finally:
             seconds = time.perf_counter() - started
-            self.telemetry.request(scope["method"], handling.label, status, seconds, handling.request_id)
+            self.telemetry.request(
+                scope["method"], handling.label, status, seconds, handling.request_id, trace_id(handling.traceparent)
+            )
+            if handling.span is not None:
+                handling.span.end_request(scope["method"], handling.label, status)
 
 
 class _Handling:
-    """One request on its way through the gateway; ``label`` names its route once that is known."""
+    """One request on its way through the gateway.
 
-    __slots__ = ("_gateway", "_receive", "_scope", "_send", "address", "label", "request_id")
+    Attributes:
+        label: names its route once that is known.
+        traceparent: what follows from the request is below it; of a trace of its own until the caller's is known.
+    """
+
+    __slots__ = ("_gateway", "_receive", "_scope", "_send", "address", "label", "request_id", "span", "traceparent")
 
     def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         self._gateway = gateway
@@ -94,6 +104,8 @@ class _Handling:
         self.request_id = request_id
         self.label = _UNMATCHED
         self.address = ""
+        self.traceparent = new_trace(request_id)
+        self.span: tracing.Span | None = None
 
     async def run(self) -> int:
         """Answer, and return the status that the client got."""
@@ -126,21 +138,29 @@ class _Handling:
         if route is None:
             raise RouteNotFound
         self.label = route.pattern
-        headers = scope["headers"]
-        peer = scope["client"]
-        self.address = gateway.addresses.of(peer[0] if peer else "", headers)
-        context.bind(context.RequestContext(request_id=self.request_id, client_ip=self.address))
-        inbound = Inbound(headers)
+        inbound = Inbound(scope["headers"])
+        self._place(inbound)
         credential = await gateway.admission.credential(route, inbound, scope)
-        request = Request(scope, self._receive, self._send, route, inbound, self.request_id, self.address)
+        request = Request(
+            scope, self._receive, self._send, route, inbound, self.request_id, self.traceparent, self.address
+        )
         return await gateway.proxy.forward(request, credential)
+
+    def _place(self, inbound: Inbound) -> None:
+        """Find out where the request comes from and which trace it continues, and bind both."""
+        scope = self._scope
+        peer = scope["client"]
+        self.address = self._gateway.addresses.of(peer[0] if peer else "", scope["headers"])
+        self.traceparent = inbound.continued() or self.traceparent
+        self.span = tracing.begin(scope["method"], "server", self.traceparent)
+        if self.span is not None:
+            self.traceparent = self.span.traceparent
+        context.bind(context.RequestContext(self.request_id, self.traceparent, self.address))
 
     async def _visit(self, page: tuple[str, Page], path: str) -> int:
         scope = self._scope
         self.label, respond = page
-        peer = scope["client"]
-        self.address = self._gateway.addresses.of(peer[0] if peer else "", scope["headers"])
-        context.bind(context.RequestContext(request_id=self.request_id, client_ip=self.address))
+        self._place(Inbound(scope["headers"]))
         answer = await respond(
             Visit(
                 method=scope["method"],

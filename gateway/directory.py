@@ -74,6 +74,7 @@ class TenantDirectory:
             "clientIp": context.current().client_ip or None,
         }
         fields = b"content-type: application/json\r\n" + self._credentials.of_gateway(self._upstream.name)
+        fields += _about_request(context.current())
         try:
             answer = await self._upstream.document(
                 "POST", "/internal/principals", fields=fields, body=orjson.dumps(question), timeout=DEADLINE_SECONDS
@@ -92,6 +93,12 @@ class TenantDirectory:
             log.warning("directory.unreadable", reason="no JSON object")
             raise _away()
         return members
+
+
+def _about_request(about: context.RequestContext) -> bytes:
+    """Return the header lines that make what the directory does, a first sign-in, part of the request's trace."""
+    lines = (("x-request-id", about.request_id), ("traceparent", about.traceparent))
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in lines if value)
 
 
 def _away() -> ServiceUnavailable:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import orjson
 
+from shared import context
 from shared.bus import Bus, Outgoing
 from shared.clock import rfc3339
 from shared.contracts.envelope import CloudEvent, Event
@@ -29,6 +30,7 @@ async def publish(bus: Bus, event: Event, event_id: str, at: datetime, request_i
         time=at,
         sourceseq=NOT_NUMBERED,
         requestid=request_id,
+        traceparent=context.current().traceparent or None,
         data=event.model_dump(mode="json", by_alias=True),
     )
     body = {**envelope.model_dump(exclude_none=True, exclude={"time"}), "time": rfc3339(envelope.time)}

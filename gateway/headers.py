@@ -113,17 +113,28 @@ class Inbound:
         """Whether any content follows the head."""
         return self.chunked or bool(self.content_length)
 
-    def trace_lines(self, request_id: str) -> bytes:
-        """Return the trace's header lines: the caller's if valid, else a new trace.
+    def continued(self) -> str:
+        """Return the caller's ``traceparent``, in our version of it; empty unless there is exactly one valid."""
+        known = _continued(self.traceparents[0]) if len(self.traceparents) == 1 else None
+        if known is None:
+            self.tracestate.clear()  # it belongs to the other, and means nothing in a trace of ours
+            return ""
+        return known.decode()
 
-        A new trace takes its ids from the request id (a UUIDv7, 74 random bits), so that either finds the other.
-        """
-        if len(self.traceparents) == 1 and (known := _continued(self.traceparents[0])) is not None:
-            state = b",".join(self.tracestate)
-            lines = b"traceparent: %b\r\n" % known
-            return lines + (b"tracestate: %b\r\n" % state if state else b"")
-        digits = request_id.replace("-", "")
-        return f"traceparent: 00-{digits}-{digits[16:]}-01\r\n".encode()
+    def trace_lines(self, traceparent: str) -> bytes:
+        """Return the header lines of a trace: the parent given, and the state that the caller sent with a valid one."""
+        state = b",".join(self.tracestate)
+        lines = b"traceparent: %b\r\n" % traceparent.encode()
+        return lines + (b"tracestate: %b\r\n" % state if state else b"")
+
+
+def new_trace(request_id: str) -> str:
+    """Return the ``traceparent`` of a new trace.
+
+    It takes its ids from the request id (a UUIDv7, 74 random bits), so that either finds the other.
+    """
+    digits = request_id.replace("-", "")
+    return f"00-{digits}-{digits[16:]}-01"
 
 
 def _without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:

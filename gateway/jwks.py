@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import structlog
+from prometheus_client import Counter, Gauge
 
 from gateway.key_set import KeySet, KeySetError
 from gateway.providers import Provider
@@ -29,6 +30,11 @@ from gateway.token_errors import KeysUnavailable
 from shared.strict_json import StrictError, parse_object
 
 MAX_DOCUMENT_BYTES = 64 * 1024
+
+_fetches = Counter("dezky_gateway_jwks_fetches_total", "Attempts to fetch an issuer's keys", ["issuer", "outcome"])
+_fetched = Gauge(
+    "dezky_gateway_jwks_fetched_timestamp_seconds", "When an issuer's keys were last fetched, in Unix time", ["issuer"]
+)
 
 _log = structlog.get_logger()
 
@@ -74,6 +80,8 @@ class JwksSource:
         self._failed_at: float | None = None
         self._unknown_key_at = -math.inf
         self._flight: asyncio.Task[None] | None = None
+        for outcome in ("fetched", "failed"):
+            _fetches.labels(provider.issuer, outcome)
 
     def current(self) -> KeySet | None:
         """Return the keys if they can be had without waiting, and see to it that they do not grow old."""
@@ -150,6 +158,7 @@ class JwksSource:
                 raise KeySetError("it has no key that we could use")
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ValueError) as error:
             self._failed_at = self._monotonic()
+            _fetches.labels(self._provider.issuer, "failed").inc()
             _log.warning(
                 "jwks.refresh_failed",
                 issuer=self._provider.issuer,
@@ -159,6 +168,8 @@ class JwksSource:
             return
         self._failed_at = None
         self._fetched_at = self._monotonic()
+        _fetches.labels(self._provider.issuer, "fetched").inc()
+        _fetched.labels(self._provider.issuer).set_to_current_time()
         if self._keys is None or self._keys.keys != keys.keys:
             _log.info("jwks.changed", issuer=self._provider.issuer, keys=len(keys.keys), skipped=keys.skipped)
             self._keys = keys

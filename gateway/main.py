@@ -38,7 +38,7 @@ from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from gateway.telemetry import RequestLines, Telemetry
 from gateway.upstream import Origin, Upstream
-from shared import logs
+from shared import logs, tracing
 from shared.auth import InternalTokenIssuer
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
@@ -127,7 +127,7 @@ def build_deps(settings: GatewaySettings) -> Deps:
         bus = Bus(settings.nats_url.get_secret_value(), "gateway", Topology(settings.nats_prefix))
         changes, reports = Changes(bus, directory), RefusalReports(bus, refusals)
         browser = _browser(settings, providers, bus, authenticator, directory)
-    parts: list[Part] = [_Upstreams(upstreams, sweeper), _Closing(issuers.aclose)]
+    parts: list[Part] = [_Closing(tracing.stop), _Upstreams(upstreams, sweeper), _Closing(issuers.aclose)]
     parts += [_Closing(authenticator.aclose, directory.close), keys]
     parts += [part for part in (changes, browser, reports) if part is not None]
     return Deps(
@@ -236,6 +236,7 @@ def main() -> None:
     """Run until SIGTERM: then accept nothing new, finish what runs (10 s), leave with status 0."""
     settings = load(GatewaySettings)
     logs.configure("gateway", settings.log_level)
+    tracing.start("gateway", settings.environment, settings.otlp_endpoint)
     deps = build_deps(settings)
     server = listener(settings, create_app(settings, deps), deps.sweeper)
     # uvicorn raises the signal again when it is done; by then the work is done, too.

@@ -50,6 +50,7 @@ class Request:
     route: Route
     inbound: Inbound
     request_id: str
+    traceparent: str
     client_ip: str
 
     @property
@@ -217,7 +218,7 @@ def _message(request: Request, upstream: Upstream, credential: bytes, body: byte
     return b"".join(
         (
             scope["method"].encode(), b" ", scope["raw_path"], b"?" + query if query else b"", b" HTTP/1.1\r\n",
-            upstream.host_field, inbound.lines, credential, inbound.trace_lines(request.request_id),
+            upstream.host_field, inbound.lines, credential, inbound.trace_lines(request.traceparent),
             b"x-request-id: ", request.request_id.encode(), b"\r\nx-dezky-client-ip: ", request.client_ip.encode(),
             b"\r\n", framing, b"\r\n", body,
         )

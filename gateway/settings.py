@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.providers import Provider, Providers, SignInClient, Surface
 from gateway.upstream import Origin
-from shared.settings import Key32, Port, decode_key
+from shared.settings import Key32, OtlpEndpoint, Port, decode_key
 
 
 def _network(text: str) -> str:
@@ -66,6 +66,11 @@ class GatewaySettings(BaseSettings):
         "", validation_alias="NATS_PREFIX", description="Prefix of streams and subjects; empty outside tests."
     )
     environment: str = Field("local", validation_alias="DEZKY_ENVIRONMENT", description="Name of this deployment.")
+    otlp_endpoint: OtlpEndpoint = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets the spans; empty: none are made.",
+    )
 
     @field_validator("providers", mode="before")
     @classmethod

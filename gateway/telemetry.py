@@ -73,7 +73,7 @@ class Telemetry:
         self._registry.register(self)
         self._lines = lines or RequestLines(sys.stdout.buffer)
 
-    def request(self, method: str, route: str, status: int, seconds: float, request_id: str) -> None:
+    def request(self, method: str, route: str, status: int, seconds: float, request_id: str, trace_id: str) -> None:
         """Take note of an answered request; ``route`` is the pattern, never the path."""
         key = (route, method, status)
         self._requests[key] = self._requests.get(key, 0) + 1
@@ -93,6 +93,7 @@ class Telemetry:
                 "status": status,
                 "ms": round(seconds * 1000, 2),
                 "request_id": request_id,
+                "trace_id": trace_id,
             }
         )
 
@@ -101,8 +102,8 @@ class Telemetry:
         self._refused[code] = self._refused.get(code, 0) + 1
 
     def exposition(self) -> tuple[bytes, str]:
-        """Return the metrics in Prometheus' text format and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        """Return the metrics in Prometheus' text format and its content type, those of shared parts included."""
+        return generate_latest(self._registry) + generate_latest(), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families (the interface of a Prometheus collector)."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from shared import context, logs
+from shared import backlog, context, logs, tracing
 from shared.actors import actor_of
 from shared.auth import InternalTokenIssuer, InternalTokenVerifier, Person
 from shared.bodies import unreadable
@@ -46,8 +46,9 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.inbox import Handler
 from shared.leases import TTL as LEASE_TTL
 from shared.leases import Lease
+from shared.measuring import Measure, Measuring
 from shared.metrics import exposition
-from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, is_unavailable, wait_until_available
+from shared.mongo import DATABASE_UNAVAILABLE, Index, Mongo, is_unavailable
 from shared.openapi import Operations, documented, name_of
 from shared.outbox import INDEXES as OUTBOX_INDEXES
 from shared.outbox import Outbox, OutboxRelay
@@ -57,6 +58,7 @@ from shared.projections.routes import router_of
 from shared.settings import ServiceSettings, decode_key
 from shared.tasks import end_tasks
 from shared.topology import Topology
+from shared.workers import Task, keep_running, prepare
 
 log = structlog.get_logger()
 
@@ -64,8 +66,6 @@ COMMON_INDEXES: Mapping[str, Sequence[Index]] = {**OUTBOX_INDEXES, **INBOX_INDEX
 READY_SECONDS = 1.0
 GRACE_SECONDS = 10
 STOP_SECONDS = 5
-
-Task = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ class Platform:
         """Return the relay of this service's outbox, under its lease."""
         return OutboxRelay(self.mongo, self.bus, self.name, self.clock, self.lease("outbox-relay"))
 
+    def measuring(self, more: Sequence[Measure] = ()) -> Measuring:
+        """Return what measures this service's outbox and consumers, and ``more``."""
+        return Measuring(self.name, [*backlog.measures(self.name, self.outbox, self.bus), *more])
+
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> Lease:
         """Return a lease of this replica."""
         return Lease(self.mongo.db, name, self.holder, ttl)
@@ -121,24 +125,26 @@ def create_app(  # noqa: PLR0913 - an application has that many parts; the optio
     keeper: Keeper | None = None,
     operations: Operations | None = None,
     forgetting: Handler | None = None,
+    measures: Sequence[Measure] = (),
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
     ``deps`` is the composition root's frozen dataclass, found by routes at ``request.app.state.deps``. ``tasks`` are
     endless workers; one that fails is logged and started again. The relay of the outbox is always one of them, and the
     forgetting of erased people wherever ``shared.topology`` has a consumer for it. ``closing`` is called once at the
-    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes, and
-    ``forgetting`` handles ``user.erased.v1`` for what only this service keeps of people.
+    end: clients of other systems. ``keeper`` keeps the service's projections, ``operations`` describe the routes,
+    ``forgetting`` handles ``user.erased.v1`` for what only this service keeps of people, and ``measures`` are taken
+    beside those of the outbox and of consumers.
     """
     prepared = asyncio.Event()
     first: list[Task] = [lambda: platform.mongo.ensure_indexes({**COMMON_INDEXES, **indexes})]
     if keeper is not None:
         first.append(keeper.prepare)
         tasks, closing = (*tasks, keeper.run), (*closing, keeper.close)
-    hearing = hearing_erasures(
-        platform.bus, platform.mongo, platform.outbox, platform.clock, platform.name, also=forgetting
-    )
-    lifespan = _lifespan(platform, first, (*tasks, *hearing, platform.relay().run), closing, prepared)
+    bus, mongo = platform.bus, platform.mongo
+    hearing = hearing_erasures(bus, mongo, platform.outbox, platform.clock, platform.name, also=forgetting)
+    own = (*hearing, platform.relay().run, platform.measuring(measures).run)
+    lifespan = _lifespan(platform, first, (*tasks, *own), closing, prepared)
     app = _described(platform, routers, operations or {}, lifespan)
     app.state.deps, app.state.platform, app.state.keeper = deps, platform, keeper
     app.include_router(_operations(platform, prepared))
@@ -164,6 +170,8 @@ def _described(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        # FastAPI's own would begin before anybody is authenticated, and would export the texts of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         generate_unique_id_function=name_of,
     )
     app.state.operations = operations
@@ -181,45 +189,14 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         platform.bus.start()
-        workers = [asyncio.create_task(_prepare(platform, first, prepared))]
-        workers += [asyncio.create_task(_keep_running(task, prepared, platform.mongo)) for task in tasks]
+        workers = [asyncio.create_task(prepare(platform.mongo, first, prepared))]
+        workers += [asyncio.create_task(keep_running(task, prepared, platform.name, platform.mongo)) for task in tasks]
         yield
         await end_tasks(workers, STOP_SECONDS)
-        for close in (*closing, platform.bus.close, platform.mongo.close):
+        for close in (*closing, platform.bus.close, platform.mongo.close, tracing.stop):
             await close()
 
     return lifespan
-
-
-async def _prepare(platform: Platform, first: Sequence[Task], done: asyncio.Event) -> None:
-    """Create indexes, and what else comes first, once the database is there; until then the service is not ready."""
-    while not done.is_set():
-        await wait_until_available(platform.mongo)
-        try:
-            for step in first:
-                await step()
-        except Exception as error:
-            if not is_unavailable(error):
-                log.exception("indexes.failed")
-            await asyncio.sleep(1.0)
-        else:
-            done.set()
-
-
-async def _keep_running(task: Task, prepared: asyncio.Event, mongo: Mongo) -> None:
-    """Run a worker for as long as the service runs; one that fails is started again, once the database is there."""
-    await prepared.wait()
-    while True:
-        try:
-            await task()
-        except Exception as error:
-            # A failure while stopping takes the place of the cancellation: then there is no second one to wait for.
-            if (current := asyncio.current_task()) is not None and current.cancelling():
-                return
-            if not is_unavailable(error):
-                log.exception("worker.failed", worker=getattr(task, "__qualname__", repr(task)))
-        await asyncio.sleep(1.0)
-        await wait_until_available(mongo)
 
 
 def _operations(platform: Platform, prepared: asyncio.Event) -> APIRouter:
@@ -385,6 +362,7 @@ def send(reply: Answer) -> Response:
 def serve(app: FastAPI, settings: ServiceSettings, name: str) -> None:
     """Run until SIGTERM: then accept nothing new, finish what runs (10 s), stop the workers, leave."""
     logs.configure(name, settings.log_level)
+    tracing.start(name, settings.environment, settings.otlp_endpoint)
     gc.collect()
     gc.freeze()  # or each full collection walks modules, models and routes, and holds every request up for 60 ms
     uvicorn.run(

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
+from prometheus_client import Counter, Gauge
 
 from shared.ids import new_id
 from shared.topology import Topology
@@ -32,6 +33,9 @@ PUBLISH_TIMEOUT = 5.0
 PULL_EXPIRES = timedelta(seconds=5)
 _DUPLICATE_IN_BATCH = 10201
 _OVERDUE_SECONDS = 2.0
+
+_connected = Gauge("dezky_nats_connected", "1 while the connection to NATS stands", ["process"])
+_lost = Counter("dezky_nats_disconnections_total", "Connections to NATS that were lost", ["process"])
 
 
 class BusUnavailable(Exception):
@@ -69,6 +73,14 @@ class Delivery:
         await self._bus.send(self._reply, body)
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events of a durable consumer: ``pending`` were not given to it yet, ``unacknowledged`` were."""
+
+    pending: int
+    unacknowledged: int
+
+
 class Bus:
     """One process's connection, under its own user and its own inbox prefix."""
 
@@ -92,6 +104,8 @@ class Bus:
     def start(self) -> None:
         """Begin to connect, for as long as it takes; returns at once."""
         if self._connecting is None:
+            _connected.labels(self.process).set(0)
+            _lost.labels(self.process)
             self._connecting = asyncio.create_task(self._connect(), name="bus.connect")
 
     async def wait_connected(self) -> None:
@@ -113,9 +127,12 @@ class Bus:
 
     async def _connect(self) -> None:
         async def disconnected() -> None:
+            _connected.labels(self.process).set(0)
+            _lost.labels(self.process).inc()
             log.warning("nats.disconnected")
 
         async def reconnected() -> None:
+            _connected.labels(self.process).set(1)
             log.info("nats.reconnected")
             for callback in self._on_reconnect:
                 callback()
@@ -136,6 +153,7 @@ class Bus:
             reconnected_cb=reconnected,
             error_cb=failed,
         )
+        _connected.labels(self.process).set(1)
         log.info("nats.connected")
 
     async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
@@ -229,13 +247,22 @@ class Bus:
         Raises:
             BusUnavailable: NATS is away, or knows no such consumer.
         """
+        backlog = await self.backlog(consumer)
+        return backlog.pending + backlog.unacknowledged
+
+    async def backlog(self, consumer: str) -> Backlog:
+        """Return how far one of this process's durable consumers is behind.
+
+        Raises:
+            BusUnavailable: NATS is away, or knows no such consumer.
+        """
         topology = self.topology
         subject = f"$JS.API.CONSUMER.INFO.{topology.stream_events}.{topology.durable(consumer)}"
         reply = await self.request(subject, b"")
         if error := _error_of(reply):
             raise BusUnavailable(f"{consumer}: {error}")
         about: dict[str, Any] = orjson.loads(reply)
-        return int(about["num_pending"]) + int(about["num_ack_pending"])
+        return Backlog(int(about["num_pending"]), int(about["num_ack_pending"]))
 
     def puller(self, consumer: str) -> Puller:
         """Return the pulling end of one of this process's durable consumers."""

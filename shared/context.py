@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -27,3 +29,13 @@ def current() -> RequestContext:
 def bind(context: RequestContext) -> None:
     """Make ``context`` current for this task and the tasks that it starts."""
     _current.set(context)
+
+
+@contextlib.contextmanager
+def bound(context: RequestContext) -> Iterator[None]:
+    """Make ``context`` current for the block, and what was current before again after it."""
+    before = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(before)

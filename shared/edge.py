@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import context
+from shared import context, tracing
 from shared.auth import InternalTokenVerifier
 from shared.errors import DomainError, Unauthenticated, problem, render
 from shared.ids import new_id
@@ -52,8 +53,12 @@ class Edge:
         headers = dict(scope["headers"])
         about = context.RequestContext(request_id=new_id())
         context.bind(about)
+        span: tracing.Span | None = None
         try:
             about = self._admit(scope, headers) or about
+            span = tracing.begin(scope["method"], "server", about.traceparent)
+            if span is not None:
+                about = replace(about, traceparent=span.traceparent)
             context.bind(about)
             await self._app(scope, receive, observed)
         except DomainError as error:
@@ -65,7 +70,7 @@ class Edge:
             body = problem(500, "internal_error", "Internal error", request_id=about.request_id)
             await _answer(observed, 500, {"content-type": "application/problem+json"}, body)
         finally:
-            self._account(scope, status, time.perf_counter() - started)
+            self._account(scope, status, time.perf_counter() - started, span)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> context.RequestContext | None:
         """Return the believed context, or None for an open path without a token."""
@@ -81,12 +86,14 @@ class Edge:
             client_ip=headers.get(b"x-dezky-client-ip", b"").decode("latin-1")[:45],
         )
 
-    def _account(self, scope: Scope, status: int, seconds: float) -> None:
+    def _account(self, scope: Scope, status: int, seconds: float, span: tracing.Span | None) -> None:
         route: Any = scope.get("route")
         pattern = getattr(route, "path", "unmatched")
         REQUESTS.labels(self._service, scope["method"], pattern, str(status)).inc()
         SECONDS.labels(self._service, pattern).observe(seconds)
         log.info("request", method=scope["method"], route=pattern, status=status, ms=round(seconds * 1000, 2))
+        if span is not None:
+            span.end_request(scope["method"], pattern, status)
 
 
 async def _answer(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

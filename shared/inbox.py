@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 from pymongo import ReturnDocument
 
+from shared import context, tracing
 from shared.bus import Bus, BusUnavailable, Delivery, Outgoing
 from shared.clock import Clock
 from shared.contracts.envelope import CloudEvent
@@ -38,6 +39,7 @@ INDEXES = {
 
 _handled = Counter("dezky_events_handled_total", "Events applied", ["consumer"])
 _failed = Counter("dezky_events_failed_total", "Failures of a handler with healthy dependencies", ["consumer"])
+_errors = Counter("dezky_consumer_errors_total", "Rounds of a consumer that ended in an error", ["consumer"])
 _buried = Counter("dezky_events_buried_total", "Events moved to the dead letters", ["consumer"])
 
 Handler = Callable[[CloudEvent, Transaction], Awaitable[None]]
@@ -65,6 +67,9 @@ class EventConsumer:
         self._clock = clock
         self._generation = generation
         self._puller = bus.puller(name)
+        # From zero on, so that the first one is an increase.
+        for counter in (_handled, _failed, _buried, _errors):
+            counter.labels(name)
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -84,6 +89,7 @@ class EventConsumer:
             await self._bus.wait_connected()
         except Exception as error:
             # The loop must survive; what was not acknowledged comes again.
+            _errors.labels(self._name).inc()
             if not is_unavailable(error):
                 log.exception("consumer.failed", consumer=self._name, error=_told(error), exc_info=False)
             await asyncio.sleep(0.5)
@@ -121,7 +127,10 @@ class EventConsumer:
         async def apply(tx: Transaction) -> None:
             for event in events:
                 if await self._is_first(event, tx):
-                    await self._handler(event, tx)
+                    # What follows from an event belongs to the request that it came from.
+                    cause = context.RequestContext(event.requestid or "", event.traceparent or "")
+                    with tracing.span(f"process {self._name}", "consumer", cause, _about(event)):
+                        await self._handler(event, tx)
 
         await self._mongo.transactions.run(apply)
         _handled.labels(self._name).inc(len(events))
@@ -167,6 +176,10 @@ class EventConsumer:
         await delivery.ack()
         _buried.labels(self._name).inc()
         log.error("consumer.event_buried", consumer=self._name, type=event_type, reason=reason)
+
+
+def _about(event: CloudEvent) -> tracing.Attributes:
+    return {"messaging.system": "nats", "messaging.destination.name": event.type, "messaging.message.id": event.id}
 
 
 def _told(error: Exception) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pymongo
 import structlog
+from prometheus_client import Gauge
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 
 RELEASE_SECONDS = 1.0
 TTL = timedelta(seconds=10)
+_held = Gauge("dezky_lease_held", "1 while this replica holds a lease", ["database", "lease"])
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -42,6 +44,8 @@ class Lease:
         self._name = name
         self._holder = holder
         self._ttl_ms = int(ttl.total_seconds() * 1000)
+        # A lease on one of many things has a path for a name: as many series as things would help nobody.
+        self._gauge = None if "/" in name else _held.labels(db.name, name)
         self.token: int | None = None
 
     async def acquire(self) -> bool:
@@ -66,7 +70,12 @@ class Lease:
         if token != self.token:
             log.info("lease.held" if token is not None else "lease.lost", lease=self._name, token=token)
         self.token = token
+        self._tell()
         return token is not None
+
+    def _tell(self) -> None:
+        if self._gauge is not None:
+            self._gauge.set(self.token is not None)
 
     async def _introduce(self) -> bool:
         """Make the lease's document, free for all, unless it exists; True if it was made here."""
@@ -90,6 +99,7 @@ class Lease:
         )
         if self.token is None or result.matched_count == 0:
             self.token = None
+            self._tell()
             raise LeaseLost(f"the lease {self._name} has passed to another replica")
 
     async def release(self) -> None:
@@ -98,6 +108,7 @@ class Lease:
             return
         mine = {"_id": self._name, "holder": self._holder, "token": self.token}
         self.token = None
+        self._tell()
         # The driver's own deadline, as in ``Mongo.ping``: a cancelled call can leave the client unusable.
         with contextlib.suppress(PyMongoError), pymongo.timeout(RELEASE_SECONDS):
             await self._leases.update_one(mine, [{"$set": {"expiresAt": "$$NOW", "holder": None}}])

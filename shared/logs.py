@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from shared import context
+from shared.tracing import trace_id
 
 _SECRET_WORDS = ("authorization", "password", "secret", "token", "cookie", "signature", "credential")
 
@@ -38,8 +39,8 @@ def _about_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
     about = context.current()
     if about.request_id:
         event.setdefault("request_id", about.request_id)
-    if about.traceparent:
-        event.setdefault("trace", about.traceparent)
+    if trace := trace_id(about.traceparent):
+        event.setdefault("trace_id", trace)
     return event
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import pymongo
 import structlog
 from bson.codec_options import CodecOptions
+from prometheus_client import Counter, Gauge, Histogram
 from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
@@ -29,6 +30,20 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
     WTimeoutError,
 )
+from pymongo.monitoring import (
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
+    ConnectionCheckOutStartedEvent,
+    ConnectionClosedEvent,
+    ConnectionCreatedEvent,
+    ConnectionPoolListener,
+    ConnectionReadyEvent,
+    PoolClearedEvent,
+    PoolClosedEvent,
+    PoolCreatedEvent,
+    PoolReadyEvent,
+)
 from pymongo.read_concern import ReadConcern
 
 Document = dict[str, Any]
@@ -39,6 +54,7 @@ Transaction = AsyncClientSession
 T = TypeVar("T")
 log = structlog.get_logger()
 
+POOL = 50
 SELECTION_MS = 2_000
 PING_SECONDS = 3.0
 SOCKET_MS = 10_000
@@ -98,6 +114,58 @@ class Index:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+_open = Gauge("dezky_mongo_connections_open", "Connections to MongoDB, those in use included", ["client"])
+_in_use = Gauge("dezky_mongo_connections_in_use", "Connections to MongoDB that an operation has", ["client"])
+_limit = Gauge("dezky_mongo_connections_limit", "Connections to a server that a client may have", ["client"])
+_refused = Counter("dezky_mongo_checkout_failures_total", "Connections not had in time, or at all", ["client"])
+_waited = Histogram(
+    "dezky_mongo_checkout_seconds",
+    "Time until an operation has a connection",
+    ["client"],
+    buckets=(0.0001, 0.001, 0.01, 0.1, 0.5, 1, 2),
+)
+
+
+class _PoolWatch(ConnectionPoolListener):
+    """Counts what the driver says of the pools of one client; its heartbeats have connections of their own."""
+
+    def __init__(self, client: str) -> None:
+        _limit.labels(client).set(POOL)
+        self._open, self._in_use = _open.labels(client), _in_use.labels(client)
+        self._refused, self._waited = _refused.labels(client), _waited.labels(client)
+
+    def connection_created(self, _: ConnectionCreatedEvent) -> None:
+        self._open.inc()
+
+    def connection_closed(self, _: ConnectionClosedEvent) -> None:
+        self._open.dec()
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        self._in_use.inc()
+        self._waited.observe(event.duration or 0.0)
+
+    def connection_checked_in(self, _: ConnectionCheckedInEvent) -> None:
+        self._in_use.dec()
+
+    def connection_check_out_failed(self, _: ConnectionCheckOutFailedEvent) -> None:
+        self._refused.inc()
+
+    def connection_ready(self, _: ConnectionReadyEvent) -> None:
+        """Nothing to count: it was created, and is checked out next."""
+
+    def connection_check_out_started(self, _: ConnectionCheckOutStartedEvent) -> None:
+        """Nothing to count: how long it took is said at its end."""
+
+    def pool_created(self, _: PoolCreatedEvent) -> None:
+        """Nothing to count, as below: a pool is empty before its first connection."""
+
+    def pool_ready(self, _: PoolReadyEvent) -> None: ...
+
+    def pool_cleared(self, _: PoolClearedEvent) -> None: ...
+
+    def pool_closed(self, _: PoolClosedEvent) -> None: ...
+
+
 class Mongo:
     """A service's own database: ``w: majority``, journaled, majority reads, aware datetimes."""
 
@@ -108,7 +176,8 @@ class Mongo:
             serverSelectionTimeoutMS=SELECTION_MS,
             connectTimeoutMS=SELECTION_MS,
             socketTimeoutMS=SOCKET_MS,
-            maxPoolSize=50,
+            maxPoolSize=POOL,
+            event_listeners=[_PoolWatch(app_name)],
             waitQueueTimeoutMS=SELECTION_MS,
             retryWrites=True,
             retryReads=True,

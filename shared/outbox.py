@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from shared import context
+from shared import context, tracing
 from shared.bus import Bus, BusUnavailable, Outgoing
 from shared.clock import Clock, rfc3339
 from shared.contracts.envelope import Event
@@ -55,13 +56,22 @@ INDEXES = {
 }
 
 _published = Counter("dezky_outbox_published_total", "Events acknowledged by JetStream", ["source"])
-_pending = Gauge("dezky_outbox_pending", "Events committed and not yet acknowledged", ["source"])
+PENDING = Gauge("dezky_outbox_pending", "Events committed and not yet acknowledged", ["source"])
+_failures = Counter("dezky_outbox_relay_failures_total", "Rounds that did not publish", ["source", "reason"])
 _delay = Histogram(
     "dezky_outbox_delay_seconds",
     "From the event's time to its acknowledgement",
     ["source"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What an outbox holds: how many events, and how long the oldest has waited."""
+
+    count: int
+    oldest_seconds: float
 
 
 class Outbox:
@@ -78,6 +88,13 @@ class Outbox:
         if rows:
             await self._rows.insert_many(rows, session=tx)
         return [row["_id"] for row in rows]
+
+    async def waiting(self) -> Waiting:
+        """Return what is not acknowledged yet; an id tells when it was made, so the lowest is the oldest."""
+        count = await self._rows.count_documents({"pending": True})
+        oldest = await self._rows.find_one({"pending": True}, {"time": 1}, sort=[("_id", 1)])
+        age = 0.0 if oldest is None else (self._clock.now() - oldest["time"]).total_seconds()
+        return Waiting(count, max(0.0, age))
 
     def _row(self, event: Event) -> Document:
         now = self._clock.now()
@@ -126,6 +143,8 @@ class OutboxRelay:
         self._clock = clock
         self._lease = lease
         self._wake = asyncio.Event()
+        for reason in ("nats", "database", "error"):
+            _failures.labels(source, reason)
 
     async def run(self) -> None:
         """Relay until cancelled. A database or a NATS that is away is waited for."""
@@ -147,11 +166,14 @@ class OutboxRelay:
                         await self._wake.wait()
         except BusUnavailable as error:
             log.warning("outbox.waiting_for_nats", error=str(error))
+            _failures.labels(self._source, "nats").inc()
             await asyncio.sleep(0.5)
         except LeaseLost:
             log.info("outbox.lease_lost")
         except Exception as error:
-            if not is_unavailable(error):
+            away = is_unavailable(error)
+            _failures.labels(self._source, "database" if away else "error").inc()
+            if not away:
                 log.exception("outbox.relay_failed")
             await asyncio.sleep(0.5)
             await wait_until_available(self._mongo)
@@ -160,7 +182,7 @@ class OutboxRelay:
         """Publish one selection of pending rows in order; return how many were acknowledged."""
         rows = await self._select()
         if not rows:
-            _pending.labels(self._source).set(0)
+            PENDING.labels(self._source).set(0)
             return 0
         numbered = await self._number(rows)
         await self.publish(numbered)
@@ -169,7 +191,24 @@ class OutboxRelay:
 
     async def publish(self, rows: Sequence[Document]) -> None:
         """Hand numbered rows to JetStream and wait for its acknowledgement."""
-        await self._bus.publish([self._message(row) for row in rows])
+        spans = [self._span(row) for row in rows]
+        failed = True
+        try:
+            await self._bus.publish([self._message(row) for row in rows])
+            failed = False
+        finally:
+            for span in spans:
+                if span is not None:
+                    span.end(failed=failed)
+
+    @staticmethod
+    def _span(row: Document) -> tracing.Span | None:
+        about = {
+            "messaging.system": "nats",
+            "messaging.destination.name": row["type"],
+            "messaging.message.id": row["_id"],
+        }
+        return tracing.begin(f"publish {row['type']}", "producer", row["envelope"].get("traceparent", ""), about)
 
     async def mark(self, ids: Sequence[str]) -> None:
         """Record the acknowledgement; a crash before this publishes the rows again under the same ids."""
@@ -183,9 +222,9 @@ class OutboxRelay:
         rows = await self._scan.find({"pending": True}).sort("_id", 1).limit(SELECT_LIMIT).to_list()
         if len(rows) == SELECT_LIMIT:
             rows += await self._left_behind(rows)
-            _pending.labels(self._source).set(await self._rows.count_documents({"pending": True}))
+            PENDING.labels(self._source).set(await self._rows.count_documents({"pending": True}))
         else:
-            _pending.labels(self._source).set(len(rows))
+            PENDING.labels(self._source).set(len(rows))
         return _in_version_order(rows)
 
     async def _left_behind(self, rows: list[Document]) -> list[Document]:

@@ -40,6 +40,16 @@ Key32 = Annotated[SecretStr, AfterValidator(_is_32_bytes)]
 """A 32-byte secret in base64url without padding."""
 
 
+def _is_http(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError("must be an http or https URL, or empty where no spans are collected")
+    return url.rstrip("/")
+
+
+OtlpEndpoint = Annotated[str, AfterValidator(_is_http)]
+"""Where spans go, without ``/v1/traces``."""
+
+
 class PublicKey(BaseModel):
     """The public half of an internal signing key and the process that owns it."""
 
@@ -68,6 +78,11 @@ class ServiceSettings(BaseSettings):
         "", validation_alias="NATS_PREFIX", description="Prefix of streams and subjects; empty outside tests."
     )
     environment: str = Field("local", validation_alias="DEZKY_ENVIRONMENT", description="Name of this deployment.")
+    otlp_endpoint: OtlpEndpoint = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets the spans; empty: none are made.",
+    )
 
 
 class ProjectingSettings(ServiceSettings):

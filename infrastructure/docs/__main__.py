@@ -1,4 +1,4 @@
-"""``python -m infrastructure.docs [events] [env] [openapi] [compose] [supply] [--check]``
+"""``python -m infrastructure.docs [events] [env] [openapi] [dashboards] [compose] [supply] [--check]``
 
 Makes the documents anew, or only says which are stale.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from infrastructure.compose import documents as compose
 from infrastructure.docs import environment, events, openapi, supply
 from infrastructure.docs.discovery import ROOT
+from infrastructure.grafana import dashboards
 
 DOCUMENTS: Mapping[str, Callable[[], dict[Path, str]]] = {
     "events": events.render,
@@ -18,6 +19,7 @@ DOCUMENTS: Mapping[str, Callable[[], dict[Path, str]]] = {
     "openapi": openapi.render,
     "compose": compose.render,
     "supply": supply.render,
+    "dashboards": dashboards.render,
 }
 
 

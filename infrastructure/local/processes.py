@@ -312,12 +312,15 @@ PROCESSES: tuple[Process, ...] = (
     ),
 )
 
+PASSED_ON = ("OTEL_EXPORTER_OTLP_ENDPOINT",)
+"""Variables of whoever starts the fleet that its processes see, too."""
+
 NATS_USERS: tuple[str, ...] = ("gateway", *(service.name for service in SERVICES))
 
 
 def minimal_environment() -> dict[str, str]:
-    """What every child gets beside its own: where programs and modules are, and prompt, readable output."""
-    return {
+    """What every child gets beside its own: where programs and modules are, prompt, readable output; where spans go."""
+    return {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)} | {
         "PATH": f"{sys.exec_prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.audit.canonical import FORMAT_VERSION, entry_hash
 from services.audit.erasing import Erasure, addresses_of, erasures_in, handles_in
-from services.audit.facts import UNPARSED
+from services.audit.facts import REASONS, UNPARSED
 from services.audit.models import Fact, Head, Stored, TenantPlace, action_terms
 from services.audit.personal import KeyRing, Vault, commit_fact
 from services.audit.repository import AuditRepository, HeadMissingError, HeadMovedError
@@ -31,7 +31,8 @@ CHAIN_REFUSES = (LeaseLost, HeadMissingError, HeadMovedError)
 _entries = Counter("dezky_audit_entries_total", "Entries chained")
 _duplicates = Counter("dezky_audit_duplicates_total", "Events that had been chained before")
 _unparsed = Counter("dezky_audit_unparsed_total", "Messages chained as raw bytes", ["reason"])
-_head = Gauge("dezky_audit_head_seq", "Number of the newest entry that this replica has written")
+for _reason in REASONS:  # from zero on, so that the first one is an increase
+    _unparsed.labels(_reason)
 
 
 class Tenure(Protocol):
@@ -113,7 +114,6 @@ class ChainWriter:
         announce(before, after)
         _entries.inc(done.chained)
         _duplicates.inc(done.duplicates)
-        _head.set(done.head.seq)
         return done
 
     async def _append(self, facts: Sequence[Fact], tx: Transaction) -> tuple[Appended, list[Document], list[Document]]:

@@ -7,6 +7,7 @@ JetStream holds the backlog, this process holds one batch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.audit.chain import CHAIN_REFUSES, ChainWriter, append_all, count_unparsed
 from services.audit.facts import interpret, unparsed
 from services.audit.models import Fact
+from shared import tracing
 from shared.bus import Bus, BusUnavailable, Delivery
 from shared.clock import Clock, parse_rfc3339
 from shared.leases import Lease, LeaseLost
@@ -95,6 +97,7 @@ class ChainConsumer:
             await asyncio.sleep(PAUSE_SECONDS)
         except LeaseLost:
             log.info("audit.lease_lost")
+            _blocked.set(0)  # whether it grows is another replica's to say now
             self._renew_at = 0.0
         except Exception as error:
             # The loop must survive; what was not acknowledged comes again.
@@ -141,7 +144,8 @@ class ChainConsumer:
             fact = unparsed(self._type_of(delivery), delivery.data, self._clock.now(), "not_storable")
             return dataclasses.replace(fact, source_seq=facts[place].source_seq)
 
-        return await append_all(self._writer.append, facts, raw)
+        with _spans(facts):
+            return await append_all(self._writer.append, facts, raw)
 
     async def acknowledge(self, batch: Sequence[Delivery]) -> None:
         """Say that the batch has committed. An acknowledgement that is lost costs a duplicate, which is filtered."""
@@ -165,6 +169,23 @@ class ChainConsumer:
         now = self._clock.now()
         for fact in facts:
             _delay.observe(max(0.0, (now - parse_rfc3339(fact.fields["at"])).total_seconds()))
+
+
+@contextlib.contextmanager
+def _spans(facts: Sequence[Fact]) -> Iterator[None]:
+    """A span for each fact while its batch is chained, in the trace of its own request."""
+    begun = [
+        tracing.begin(f"process {CONSUMER}", "consumer", fact.traceparent, {"messaging.message.id": fact.id})
+        for fact in facts
+    ]
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for span in begun:
+            if span is not None:
+                span.end(failed=failed)
 
 
 def batches(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:

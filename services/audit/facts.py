@@ -23,8 +23,14 @@ from services.audit.personal import PERSON_OWNER, canonical_address, email_addre
 from shared.clock import rfc3339, to_milliseconds
 from shared.contracts import CloudEvent, Event, contract_for, personal_paths
 from shared.topology import owner_of
+from shared.tracing import trace_id
 
 UNPARSED = "audit.unparsed"
+REASONS = (
+    *("not_a_cloudevent", "subject_mismatch", "source_mismatch", "unknown_type", "contract_violation"),
+    *("not_canonical", "reserved_name", "not_storable", "not_json", "not_an_event"),
+)
+"""Why something is chained as raw bytes; the last two are said of other systems' records."""
 # No colon: `sha256:…` names what has no id of its own, and an event must not be able to take that name.
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+){1,7}")
@@ -160,6 +166,7 @@ def _fact(envelope: CloudEvent) -> Fact:
         address=address or None,
         source_seq=envelope.sourceseq,
         tenant=_tenant_place(event),
+        traceparent=envelope.traceparent or "",
     )
 
 
@@ -178,6 +185,9 @@ def _metadata(envelope: CloudEvent, event: Event) -> tuple[dict[str, Any], list[
     metadata: dict[str, Any] = {"type": envelope.type, "subject": envelope.subject, "sourceSeq": envelope.sourceseq}
     if envelope.requestid:
         metadata["requestId"] = envelope.requestid
+    # Its digits only: what is no trace could be anything, and this member is not sealed.
+    if trace := trace_id(envelope.traceparent):
+        metadata["traceId"] = trace
     if event.version is not None:
         metadata["version"] = event.version
     changes = _merge(raw.get("changes"), known.get("changes"), ("changes",), unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,6 +26,7 @@ from services.audit.ingest.examples import OPERATIONS as INGEST_OPERATIONS
 from services.audit.ingest.parts import Ingest, wire_ingest
 from services.audit.ingest.repository import INDEXES as INGEST_INDEXES
 from services.audit.ingest.routes import PUBLIC, sources, webhooks
+from services.audit.measures import measures
 from services.audit.parts import Signed, Stores, noting, public_keys, signed_log, stores_of
 from services.audit.proofs.bundles import Bundles
 from services.audit.proofs.examples import OPERATIONS as PROOF_OPERATIONS
@@ -46,6 +48,7 @@ from services.audit.verifications.service import VerificationService
 from services.audit.verifications.worker import Desk, VerificationWorker
 from shared.app import Platform, create_app
 from shared.forgetting import AnsweredForgetting
+from shared.measuring import Measure
 
 CHAIN_LEASE = "audit-chain"
 CHECKPOINT_LEASE = "audit-checkpoint"
@@ -70,6 +73,7 @@ class Deps:
     ingest: Ingest
 
     cold: Cold
+    measures: Sequence[Measure] = ()
 
     @property
     def archives(self) -> ArchiveService:
@@ -105,6 +109,7 @@ def wire(platform: Platform, settings: AuditSettings, stores: Stores) -> Deps:
         bundles=Bundles(exporter, turns),
         ingest=ingest,
         cold=cold,
+        measures=measures(signed.entries, signed.checkpoints, platform.clock),
     )
 
 
@@ -152,4 +157,5 @@ def build(settings: AuditSettings) -> FastAPI:
         ],
         closing=(*deps.ingest.closing, *deps.cold.closing, stores.close),
         public=(PUBLIC,),
+        measures=deps.measures,
     )

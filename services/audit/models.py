@@ -62,6 +62,7 @@ class Fact:
         about: canonical address whose owner seals the values that name none, where that is not the actor.
         mentions: canonical addresses in those values: if one of them was erased, they are sealed for nobody.
         source_seq: the source's own gapless number; None where the event gives none that can be believed.
+        traceparent: of the request that it came from; of it, the entry holds the trace's id.
     """
 
     fields: Mapping[str, Any]
@@ -71,6 +72,7 @@ class Fact:
     tenant: TenantPlace | None = None
     about: str | None = None
     mentions: tuple[str, ...] = ()
+    traceparent: str = ""
 
     @property
     def handle(self) -> str | None:

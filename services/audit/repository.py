@@ -193,6 +193,11 @@ class AuditRepository:
         row = await self._keys.find_one({"_id": owner}, {"addresses": 1}, session=tx)
         return [] if row is None else list(row.get("addresses", []))
 
+    async def moment_of(self, seq: int) -> str | None:
+        """The `at` of an entry; None if there is none under this number, or it is cold."""
+        row = await self._entries.find_one({"_id": seq}, {"at": 1})
+        return None if row is None else str(row["at"])
+
     # sources and tenants
 
     async def sources(self, names: Sequence[str] | None = None, tx: Transaction | None = None) -> list[Document]:

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 # A source with more holes than this is broken as a whole; the last hole then swallows what follows it.
 MOST_GAPS = 100
 
-_missing = Gauge("dezky_audit_source_missing", "Numbers of a source that have not arrived", ["source"])
+MISSING = Gauge("dezky_audit_source_missing", "Numbers of a source that have not arrived", ["source"])
 
 
 def advance(rows: Iterable[Mapping[str, Any]], facts: Iterable[Fact]) -> list[dict[str, Any]]:
@@ -74,5 +74,10 @@ def announce(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, A
         log.error("audit.source_gap", source=gap.source, first=gap.first, last=gap.last)
     for gap in sorted(known - now, key=lambda g: (g.source, g.first)):
         log.info("audit.source_gap_narrowed", source=gap.source, first=gap.first, last=gap.last)
-    for row in after:
-        _missing.labels(row["_id"]).set(sum(last - first + 1 for first, last in row["gaps"]))
+    show_missing(after)
+
+
+def show_missing(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Set the metric to what is missing of each source."""
+    for row in rows:
+        MISSING.labels(row["_id"]).set(sum(last - first + 1 for first, last in row["gaps"]))

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.billing.catalog import CatalogService
 from services.billing.consumers import TENANTS, TenantEvents
 from services.billing.examples import OPERATIONS
+from services.billing.measures import measures
 from services.billing.mrr import RevenueService
 from services.billing.repository import INDEXES, PriceRepository, SubscriptionRepository
 from services.billing.routes import router
@@ -58,6 +59,7 @@ def build(settings: BillingSettings, platform: Platform | None = None) -> FastAP
         indexes=INDEXES,
         tasks=[consumer.run, repricer.run],
         keeper=_keeper(platform, settings, service),
+        measures=measures(prices, subscriptions),
     )
 
 

@@ -105,6 +105,10 @@ class PriceRepository:
                 found.append((price, row["caused_by"]))
         return found
 
+    async def count_repricings(self) -> int:
+        """Return how many prices have subscriptions that have not followed yet."""
+        return await self._repricings.count_documents({"open": True})
+
     async def close_repricing(self, price: Price) -> None:
         """Record that all have followed, unless the price has changed again meanwhile."""
         await self._repricings.update_one({"_id": price.id, "version": price.version}, {"$set": {"open": False}})

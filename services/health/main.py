@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from services.health.dead_letters import DeadLetters
 from services.health.examples import OPERATIONS
 from services.health.forgetting import DeadLetterWalk
+from services.health.measures import measures
 from services.health.models import DEADLINE_SECONDS
 from services.health.probes import probes_of
 from services.health.repository import INDEXES, ErasureRepository, ProbeRepository
@@ -44,7 +45,8 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
     walk = DeadLetterWalk(
         DeadLetters(platform.bus), ErasureRepository(platform.mongo), platform.lease("dead-letters"), platform.clock
     )
-    service = HealthService(probes, ProbeRepository(platform.mongo), platform.lease("probes"), platform.clock, interval)
+    states = ProbeRepository(platform.mongo)
+    service = HealthService(probes, states, platform.lease("probes"), platform.clock, interval)
     return create_app(
         platform,
         Deps(service),
@@ -55,6 +57,7 @@ def build(settings: HealthSettings, platform: Platform | None = None) -> FastAPI
         forgetting=walk.heard,
         closing=[client.aclose],
         public=("/health",),
+        measures=measures(states, client, settings.nats_monitor),
     )
 
 

@@ -28,13 +28,14 @@ from services.partner.standings.repository import INDEXES as STANDING_INDEXES
 from services.partner.standings.repository import StandingRepository
 from services.partner.standings.service import Projections, Standings
 from services.partner.terminations import Books, Terminations
-from shared.app import Platform, Task, create_app, serve
+from shared.app import Platform, create_app, serve
 from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo
 from shared.projections import commands
 from shared.projections.derived import Derivation
 from shared.projections.keeper import Keeper
 from shared.settings import load
+from shared.workers import Task
 
 NAME = "partner"
 

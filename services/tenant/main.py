@@ -13,6 +13,7 @@ from services.tenant.completion import Completion
 from services.tenant.consumers import FORGOTTEN, PARTNERS, PRICES, ForgottenEvents, PartnerEvents, PriceEvents
 from services.tenant.deletions import Deletions
 from services.tenant.examples import OPERATIONS
+from services.tenant.measures import measures
 from services.tenant.ownership import Ownership
 from services.tenant.people.directory import Directory
 from services.tenant.people.erasure.erasures import Erasures
@@ -50,12 +51,13 @@ from services.tenant.transfers.service import Transfers
 from services.tenant.usage.repository import INDEXES as USAGE_INDEXES
 from services.tenant.usage.repository import UsageRepository
 from services.tenant.wiring import Lifecycle, wire_lifecycle
-from shared.app import Platform, Task, create_app, serve
+from shared.app import Platform, create_app, serve
 from shared.inbox import EventConsumer, Handler
 from shared.mongo import Mongo
 from shared.projections import commands
 from shared.projections.keeper import Keeper
 from shared.settings import load
+from shared.workers import Task
 
 NAME = "tenant"
 ALL_INDEXES = {
@@ -125,6 +127,7 @@ def build(settings: TenantSettings, platform: Platform | None = None) -> FastAPI
         operations=OPERATIONS,
         closing=[provisioning.close, *([authentik.close] if authentik is not None else [])],
         keeper=_keeper(platform, settings, partners, prices),
+        measures=measures(platform.mongo, platform.clock),
     )
 
 

@@ -54,6 +54,14 @@ def test_an_event_becomes_the_fields_of_an_entry() -> None:
     assert (fact.source_seq, fact.tenant) == (1, TenantPlace("acme", "nordic", 1))
 
 
+@pytest.mark.parametrize("sent", ["jane@nordic.example", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", None])
+def test_an_entry_has_the_id_of_a_trace_and_nothing_else_that_comes_as_one(sent: str | None) -> None:
+    """The example of W3C Trace Context §3.2.3; what is no trace could be a person's address, and is not sealed."""
+    traced = tenant_event(1, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    assert read(traced).fields["metadata"]["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "traceId" not in read(tenant_event(1, traceparent=sent)).fields["metadata"]
+
+
 def test_personal_values_are_found_with_their_owners_and_nulls_are_left() -> None:
     assert set(read(tenant_event(1)).personal) == {
         Owned("/actorEmail", f"person:{JANE}"),

@@ -4,6 +4,7 @@ import json
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.jwks import MAX_DOCUMENT_BYTES
 from gateway.providers import Providers
@@ -370,3 +371,17 @@ async def test_closing_abandons_a_fetch_under_way(issuer, time):
 
 def test_the_test_world_knows_no_other_host():
     assert client_of().follow_redirects is False
+
+
+async def test_fetches_are_counted_by_what_came_of_them(source, issuer, time):
+    def counted(outcome):
+        labels = {"issuer": ISSUER, "outcome": outcome}
+        return REGISTRY.get_sample_value("dezky_gateway_jwks_fetches_total", labels)
+
+    before = counted("fetched"), counted("failed")
+    await source.keys()
+    issuer.down = True
+    time.advance(301)
+    source.current()
+    await settle(source)
+    assert (counted("fetched"), counted("failed")) == (before[0] + 1, before[1] + 1)

@@ -114,5 +114,7 @@ class CheckpointWorker:
         row = await self._repository.row(number) if number else None
         through = 0 if row is None else int(row["headSeq"])
         _unwitnessed.set(max(0, head.seq - through))
+        # A witness that has never been reached is as far behind as the first checkpoint is old.
+        since = row if row is not None or self._copier is None else await self._repository.row(1)
         waiting = head.seq > through
-        _age.set(age_of(row, self._clock).total_seconds() if waiting and row is not None else 0)
+        _age.set(age_of(since, self._clock).total_seconds() if waiting and since is not None else 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from services.audit.cold.archiver import Archiver
 from services.audit.cold.models import ArchiverAbsent, ArchiveRunning, Ran
@@ -17,7 +19,7 @@ from services.audit.cold.repository import ArchiveRepository, ColdRepository
 from shared.actors import actor_of
 from shared.auth import Person
 from shared.clock import Clock
-from shared.errors import NotFound
+from shared.errors import DomainError, NotFound
 from shared.leases import LeaseLost
 from shared.paging import Page, decode_cursor, encode_cursor
 
@@ -25,7 +27,10 @@ log = structlog.get_logger()
 
 TICK_SECONDS = 3600.0
 _LIST: Mapping[str, Any] = {"list": "archives"}
-_last_run = Gauge("dezky_audit_archive_run_seconds", "When a scheduled run last ended well, in Unix time")
+_last_run = Gauge(
+    "dezky_audit_archive_run_timestamp_seconds", "Begin of the day (UTC) whose run was the last to end well; 0 if none"
+)
+_failures = Counter("dezky_audit_archive_failures_total", "Runs of the archiver that did not end well", ["reason"])
 
 
 class ArchiveService:
@@ -46,7 +51,7 @@ class ArchiveService:
     async def run(self, caller: Person) -> Ran:
         """Archive now. Raises ArchiverAbsent, ArchiveRunning, and what `Archiver.run` raises."""
         tenure, archiver = self._configured()
-        async with tenure.held():
+        async with tenure.held(), counted():
             await archiver.requested(actor_of(caller))
             return await archiver.run(actor_of(caller))
 
@@ -89,14 +94,30 @@ class ArchiveSchedule:
     async def tick(self) -> bool:
         """Archive if it is due today; whether it was. A run that fails leaves the day open for the next hour."""
         now = self._clock.now()
-        day = now.date().isoformat()
-        if now.hour < self._hour or await self._repository.last_day() == day:
+        day, last = now.date().isoformat(), await self._repository.last_day()
+        _show(last)
+        if now.hour < self._hour or last == day:
             return False
         async with self._tenure.held():
             if await self._repository.last_day() == day:
                 return False
-            while (await self._archiver.run()).more:
-                continue
+            async with counted():
+                while (await self._archiver.run()).more:
+                    continue
             await self._repository.set_last_day(day)
-        _last_run.set(now.timestamp())
+        _show(day)
         return True
+
+
+@contextlib.asynccontextmanager
+async def counted() -> AsyncIterator[None]:
+    """Count a run that does not end well, by the code of its error."""
+    try:
+        yield
+    except Exception as error:
+        _failures.labels(error.code if isinstance(error, DomainError) else "error").inc()
+        raise
+
+
+def _show(day: str | None) -> None:
+    _last_run.set(0 if day is None else datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())

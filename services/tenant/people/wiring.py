@@ -31,8 +31,9 @@ from services.tenant.provisioning.repository import ProvisionedUsers, Provisioni
 from services.tenant.repository import TenantRepository
 from services.tenant.usage.book import UsageBook
 from services.tenant.usage.repository import UsageRepository
-from shared.app import Platform, Task
+from shared.app import Platform
 from shared.mongo import Mongo
+from shared.workers import Task
 
 
 @dataclass(frozen=True, slots=True)

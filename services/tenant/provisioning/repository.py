@@ -26,6 +26,8 @@ INDEXES: Mapping[str, Sequence[Index]] = {
     "provisioning": [
         Index([("slug", 1)], {"unique": True}),
         Index([("next_at", 1)]),
+        # Those that do not agree, which are counted now and then.
+        Index([("attempts", 1)], {"partialFilterExpression": {"attempts": {"$gt": 0}}, "name": "failing"}),
         Index([("people", 1)]),
     ],
     "provisioned_users": [],
@@ -141,6 +143,21 @@ class ProvisioningRepository:
         query = {"next_at": {"$type": "date"}, "$expr": {"$lte": ["$next_at", "$$NOW"]}, "_id": {"$nin": list(besides)}}
         found = self._rows.find(query, {"_id": 1}).sort("next_at", 1).limit(limit)
         return [row["_id"] async for row in found]
+
+    async def failing_across_tenants(self) -> int:
+        """Return how many tenants do not agree with some integration, after one attempt or more."""
+        return await self._rows.count_documents({"attempts": {"$gt": 0}})
+
+    async def overdue_across_tenants(self) -> int:
+        """Return for how many seconds the tenant that is due longest has been."""
+        steps: list[Document] = [
+            {"$match": {"next_at": {"$type": "date"}}},
+            {"$sort": {"next_at": 1}},
+            {"$limit": 1},
+            {"$project": {"late": {"$dateDiff": {"startDate": "$next_at", "endDate": "$$NOW", "unit": "second"}}}},
+        ]
+        rows = [row async for row in await self._rows.aggregate(steps)]
+        return max(0, int(rows[0]["late"])) if rows else 0
 
     async def take(self, tenant_id: str, token: int) -> Row:
         """Return the row, closed to every holder of an older lease from now on.

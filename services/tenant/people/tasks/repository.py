@@ -131,6 +131,19 @@ class TaskRepository:
         """Forget whatever was to be told about a person; whoever works on it finds it taken away."""
         await self._tasks.delete_many({"person": person}, session=tx)
 
+    async def backlog(self) -> dict[TaskKind, tuple[int, timedelta]]:
+        """Return how many tasks of each kind are open, and for how long the oldest has been; not those that nobody
+        does anything for."""
+        steps: list[Document] = [
+            {"$match": {"state": "open", "kind": {"$ne": "resend"}}},
+            {"$group": {"_id": "$kind", "count": {"$sum": 1}, "oldest": {"$min": "$created_at"}}},
+        ]
+        now = self._clock.now()
+        return {
+            row["_id"]: (int(row["count"]), max(now - row["oldest"], timedelta()))
+            async for row in await self._tasks.aggregate(steps)
+        }
+
     async def reasons(self, people: Sequence[str]) -> dict[str, str]:
         """Return who of ``people`` has something open, and why it has not happened yet (empty: not tried yet)."""
         query = {"person": {"$in": list(people)}, "state": "open", "kind": {"$ne": "resend"}}
