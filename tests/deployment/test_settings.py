@@ -3,13 +3,13 @@
 import json
 import os
 import re
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic_settings import BaseSettings
 
+from infrastructure.bootstrap.settings import BootstrapSettings
 from infrastructure.compose.variables import MONGO_USERS
 from infrastructure.docs.discovery import service_module, settings_of
 from infrastructure.docs.environment import variables_of
@@ -160,6 +160,12 @@ def test_every_host_name_has_a_route_and_is_known_inside_too() -> None:
     assert sorted(services()["traefik"]["networks"]["edge"]["aliases"]) == routed
 
 
+def test_what_the_gateway_says_of_itself_is_not_said_outside() -> None:
+    """Nobody outside has use for these three. The router to the other names only redirects."""
+    rule = traefik_routes()["http"]["routers"]["api"]["rule"]
+    assert all(f"&& !Path(`{path}`)" in rule for path in ("/livez", "/readyz", "/metrics")), rule
+
+
 def test_the_gateway_routes_to_all_services_and_health_probes_all_but_itself() -> None:
     upstreams = json.loads(environment_of("gateway")["GATEWAY_UPSTREAMS"])
     assert sorted(upstreams) == sorted(process.name for process in processes.SERVICES)
@@ -213,10 +219,6 @@ def test_mail_and_files_tell_the_audit_log_where_it_listens() -> None:
 
 @pytest.mark.parametrize("name", ["bootstrap", "bootstrap-identity"])
 def test_the_bootstrap_job_starts_with_what_it_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("infrastructure.bootstrap") is None:
-        pytest.skip("infrastructure.bootstrap is not in this tree yet")
-    from infrastructure.bootstrap.settings import BootstrapSettings
-
     environment = environment_of(name)
     assert sorted(environment.keys() - {variable.name for variable in variables_of(BootstrapSettings)}) == []
     only(monkeypatch, environment)
