@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 from services.audit.canonical import GENESIS
-from services.audit.cold.batches import CHUNK, BatchDamagedError, Batches, BatchFile
+from services.audit.cold.batches import CHUNK, BatchDamagedError, Batches
 from services.audit.cold.lines import EntryDamagedError, to_line
 from services.audit.cold.manifest import Manifest
 from services.audit.cold.models import ArchiveDamaged, belongs
 from services.audit.cold.repository import ColdRepository
-from services.audit.cold.summary import Summary, matches
+from services.audit.cold.shelf import Shelf
+from services.audit.cold.summary import Summary
 from services.audit.models import Head, Query, Stored
 from services.audit.repository import AuditRepository
 from services.audit.verifier import ChainBrokenError
@@ -142,7 +142,12 @@ class TieredPages:
         self._repository = repository
         self._rows = rows
         self._batches = batches
+        self._shelf = Shelf(batches)
         self._opened_a_page = opened_a_page
+
+    async def close(self) -> None:
+        """Remove what was unpacked."""
+        await self._shelf.close()
 
     async def page(self, query: Query, before: int | None, limit: int) -> tuple[list[Stored], int | None]:
         """As `AuditRepository.page`; at most a few batches are opened for one page, so it may be short.
@@ -192,21 +197,10 @@ class TieredPages:
             manifest = await self._batches.manifest(row["manifestKey"], row["_id"], row["manifestSha256"])
             if not belongs(row, manifest):
                 raise BatchDamagedError(row["_id"], "a record that says what the manifest says", "another")
-            async with self._batches.opened(manifest) as file:
-                return await _newest_of(file, query, limit)
+            async with self._shelf.opened(manifest) as batch:
+                return await batch.newest(query, limit)
         except BatchDamagedError as error:
             raise ArchiveDamaged(str(error)) from error
-
-
-async def _newest_of(file: BatchFile, query: Query, limit: int) -> tuple[list[Stored], int | None]:
-    """The newest entries of a batch that match, at most `limit`, and where to go on if there are more."""
-    kept: deque[Stored] = deque(maxlen=limit + 1)
-    async for chunk in file.chunks(query.above or 0):
-        kept.extend(entry for entry in chunk if matches(entry, query))
-    found = list(reversed(kept))
-    if len(found) <= limit:
-        return found, None
-    return found[:limit], int(found[limit - 1]["_id"])
 
 
 def _within(query: Query, before: int | None, start: int, end: int) -> Query | None:

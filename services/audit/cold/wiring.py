@@ -44,7 +44,7 @@ class Cold:
         pages = TieredPages(repository, rows, Batches(store, signer))
         uri = settings.archiver_mongo_uri.get_secret_value()
         if isinstance(store, AbsentStore) or not uri:
-            return cls(pages, ArchiveService(rows))
+            return cls(pages, ArchiveService(rows), closing=(pages.close,))
         mongo = Mongo(uri, settings.mongo_database, "dezky-audit-archiver")
         own = ArchiveRepository(mongo.db)
         tenure = Tenure(Lease(mongo.db, ARCHIVE_LEASE, platform.holder))
@@ -57,7 +57,7 @@ class Cold:
             pages,
             ArchiveService(rows, tenure, archiver),
             tasks=(schedule.run,) if settings.archive_enabled else (),
-            closing=(mongo.close,),
+            closing=(mongo.close, pages.close),
         )
 
 

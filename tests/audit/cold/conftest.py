@@ -168,7 +168,9 @@ async def rig(
     archiver_uri: str, audit_database: TestDatabase, audit_mongo: Mongo, store: ObjectStore, s3: FakeS3
 ) -> AsyncIterator[Rig]:
     mongo = Mongo(archiver_uri, audit_database.name, "tests-archiver")
-    yield Rig(mongo, audit_mongo, store, s3)
+    made = Rig(mongo, audit_mongo, store, s3)
+    yield made
+    await made.pages.close()
     await mongo.close()
 
 

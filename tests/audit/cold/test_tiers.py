@@ -64,6 +64,7 @@ async def test_archived_entries_are_listed_after_the_hot_ones_by_every_filter(
     await rig.restore(1)
     for query, expected in QUERIES:
         assert await listed(pages, query, 4) == expected, query
+    await pages.close()
     whole, _ = await rig.pages.page(Query(below=6), None, 4)
     assert whole == ten[4:0:-1]
 
