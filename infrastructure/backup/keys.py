@@ -25,10 +25,9 @@ def copy(secrets: Path, target: Path) -> StoredFile:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with write_anew(draft) as file:
-            with tarfile.TarFile(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for name, path in files.items():
-                    archive.add(path, arcname=name, recursive=False)
+        with write_anew(draft) as file, tarfile.TarFile(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name, path in files.items():
+                archive.add(path, arcname=name, recursive=False)
         draft.rename(target)
     finally:
         draft.unlink(missing_ok=True)
