@@ -114,15 +114,16 @@ def opened(folder: Path) -> Manifest:
     Raises:
         Refused: it is none, was not finished, or a file is missing, cut or altered.
     """
-    if folder.name.endswith(_DRAFT) or not (folder / SEAL).is_file():
-        raise Refused(f"{folder} is no whole backup", "Name the folder of a backup that was finished")
-    manifest = _manifest(folder)
+    manifest = described(folder)
     for file in manifest.files:
         check(folder, file)
     return manifest
 
 
-def _manifest(folder: Path) -> Manifest:
+def described(folder: Path) -> Manifest:
+    """Return the manifest of a backup whose files have not been read. Raises Refused."""
+    if folder.name.endswith(_DRAFT) or not (folder / SEAL).is_file():
+        raise Refused(f"{folder} is no whole backup", "Name the folder of a backup that was finished")
     try:
         body = (folder / MANIFEST).read_bytes()
         sealed = (folder / SEAL).read_text(encoding="ascii").split()[:1]

@@ -1,0 +1,128 @@
+"""A whole fleet is backed up while people work, loses both servers and all keys, and comes back by `make restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.end_to_end.remains import STREAM, Remains
+from tests.end_to_end.test_erasure import (
+    EXPORTS,
+    Visitor,
+    admin_who_stays,
+    invited,
+    live_a_little,
+    set_password,
+    settled,
+    told_by_the_provider,
+)
+from tests.end_to_end.test_kills import SERVICES
+from tests.support.fleet import Fleet, command, start_fleet
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
+
+WRITERS = 4
+
+
+async def run(fleet: Fleet, *words: str, expect: int = 0) -> str:
+    """Run a command of the runner, as make does; return what it says."""
+    done = await asyncio.to_thread(command, fleet.place, *words)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def write(fleet: Fleet, acknowledged: list[str], done: asyncio.Event) -> None:
+    """Create one tenant after the other, as a partner's people do."""
+    async with fleet.client("staff@nordic.example", "portal") as staff:
+        while not done.is_set():
+            slug = f"t-{secrets.token_hex(6)}"
+            answer = await staff.post("/api/tenants", json={"slug": slug, "name": slug, "plan": "business", "seats": 3})
+            assert answer.status_code == 201, answer.text
+            acknowledged.append(slug)
+
+
+async def back_up_under_load(fleet: Fleet, folder: Path) -> list[str]:
+    """Back up while partners create tenants; return those that were acknowledged before it began."""
+    acknowledged: list[str] = []
+    done = asyncio.Event()
+    writers = [asyncio.create_task(write(fleet, acknowledged, done)) for _ in range(WRITERS)]
+    while len(acknowledged) < 40:
+        await asyncio.sleep(0.1)
+        assert not [task for task in writers if task.done()]
+    before = list(acknowledged)
+    await run(fleet, "backup", "--to", str(folder))
+    done.set()
+    await asyncio.gather(*writers)
+    assert len(acknowledged) > len(before)
+    return before
+
+
+async def known_to(client: httpx.AsyncClient, slugs: list[str]) -> list[str]:
+    return [slug for slug in slugs if (await client.get(f"/api/tenants/{slug}")).status_code == 200]
+
+
+async def test_a_fleet_that_lost_its_servers_and_its_keys_comes_back_and_forgets_again(tmp_path: Path) -> None:
+    fleet = await asyncio.to_thread(start_fleet, tmp_path / "home")
+    try:
+        await story(fleet)
+    finally:
+        await run(fleet, "down")
+
+
+async def story(fleet: Fleet) -> None:
+    mark = secrets.token_hex(4)
+    name, email, slug, password = f"Wilhelmina{mark}", f"w.{mark}@dezky.local", f"t-{mark}", secrets.token_urlsafe(12)
+    address, folder = "127.101.102.103", fleet.place.backups / "one"
+    needles = [name.lower().encode(), email.encode(), address.encode()]
+    async with fleet.client("operator@dezky.local", "operator") as operator, Visitor(fleet, address) as person:
+        async with fleet.client("staff@nordic.example", "portal") as staff:
+            body = {"slug": slug, "name": "Acme", "plan": "business", "seats": 5}
+            assert (await staff.post("/api/tenants", json=body)).status_code == 201
+        await admin_who_stays(fleet, operator, slug)
+        them = (await invited(operator, f"/api/tenants/{slug}/users", email=email, name=name, role="admin"))["userId"]
+        await invited(operator, "/api/partners/nordic/users", email=email, name=name, role="staff")
+        await set_password(fleet, email, password)
+        await person.sign_in(email, password)
+        await live_a_little(person, slug, email)
+        await told_by_the_provider(operator, "login", actorEmail=email)
+        await settled(fleet)
+        acknowledged = await back_up_under_load(fleet, folder)
+        gone = await operator.post(f"/api/users/{them}/erase")
+        assert gone.status_code == 200, gone.text
+        await settled(fleet)
+        witnessed = (await operator.post("/api/audit/checkpoint")).json()
+    await run(fleet, "erasures")
+    assert "The fleet is running. Run `make down` first" in await run(fleet, "restore", str(folder), expect=2)
+    await run(fleet, "down")
+    assert "mongod holds data. A restore replaces nothing" in await run(fleet, "restore", str(folder), expect=2)
+    for lost in (fleet.place.state / "mongod", fleet.place.state / "nats", fleet.place.secrets):
+        shutil.rmtree(lost)
+
+    said = await run(fleet, "restore", str(folder))
+    assert "Restored. 1 people are erased, in every service" in said
+    await run(fleet, "up")
+    async with fleet.client("operator@dezky.local", "operator") as operator, Visitor(fleet, address) as person:
+        await settled(fleet)
+        assert await known_to(operator, acknowledged) == acknowledged
+        once(fleet)
+        left = {needle: await Remains(fleet, operator).places_of([needle]) - {f"stream {STREAM}"} for needle in needles}
+        assert left == {needles[0]: set(), needles[1]: EXPORTS, needles[2]: set()}, left
+        # What the witness saw after the backup is gone, and whoever asks is told so (docs/backup.md).
+        verified = (await operator.get("/api/audit/verify")).json()
+        assert (verified["break"]["kind"], verified["verified"]) == ("truncated-tail", verified["headSeq"])
+        assert witnessed["headSeq"] > verified["headSeq"] - 1
+
+
+def once(fleet: Fleet) -> None:
+    """Every event that any service ever committed has exactly one entry."""
+    with fleet.root() as root:
+        logged = [row["id"] for row in root["audit"]["entries"].find({}, {"id": 1})]
+        assert len(logged) == len(set(logged))
+        committed: set[Any] = {row["_id"] for name in SERVICES for row in root[name]["outbox"].find({}, {"_id": 1})}
+    assert committed <= set(logged)
