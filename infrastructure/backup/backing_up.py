@@ -17,20 +17,20 @@ from shared.clock import Clock
 
 
 async def back_up(
-    deployment: Deployment, target: Path, erased: Path, clock: Clock, secrets: tuple[Path, Path] | None = None
+    deployment: Deployment, target: Path, erased: Path, clock: Clock, packing: keys.Packing | None = None
 ) -> Manifest:
     """Write a backup into the new folder `target` while everything serves; return what it says of itself.
 
-    `erased` is the list of the erased, which is brought up to date. `secrets` are the folder of keys and the file that
-    they go to. What fails leaves nothing under `target`.
+    `erased` is the list of the erased, which is brought up to date. `packing` says which keys go
+    where. What fails leaves nothing under `target`.
 
     Raises:
         Refused
     """
-    _require_apart(target, erased, secrets)
+    _require_apart(target, erased, packing)
     draft = Draft(target)
     try:
-        manifest = await _write(deployment, draft, erased, clock, secrets)
+        manifest = await _write(deployment, draft, erased, clock, packing)
         draft.finish(manifest)
     except (PyMongoError, NatsError, OSError) as error:
         raise Refused(f"The backup broke off: {error!r}", "See to it, then try again") from error
@@ -39,14 +39,14 @@ async def back_up(
     return manifest
 
 
-def _require_apart(target: Path, erased: Path, secrets: tuple[Path, Path] | None) -> None:
-    for what, path in (("The list of the erased", erased), ("The file of keys", secrets and secrets[1])):
+def _require_apart(target: Path, erased: Path, packing: keys.Packing | None) -> None:
+    for what, path in (("The list of the erased", erased), ("The file of keys", packing and packing.file)):
         if path is not None and path.resolve().is_relative_to(target.resolve()):
             raise Refused(f"{what} would lie inside the backup, {target}", "Name another place for it")
 
 
 async def _write(
-    deployment: Deployment, draft: Draft, erased: Path, clock: Clock, secrets: tuple[Path, Path] | None
+    deployment: Deployment, draft: Draft, erased: Path, clock: Clock, packing: keys.Packing | None
 ) -> Manifest:
     streams_at = clock.now()
     async with streams.connected(deployment) as nats:
@@ -62,7 +62,7 @@ async def _write(
         streams=stream_copies,
         left_out=copied.left_out,
         erasures=people,
-        keys=None if secrets is None else keys.copy(*secrets),
+        keys=None if packing is None else keys.copy(packing),
     )
 
 

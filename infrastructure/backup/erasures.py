@@ -51,6 +51,8 @@ class ErasureList:
             with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 known = {erasure.person for erasure in self.people()}
+                if (written := self.path.read_bytes()) and not written.endswith(b"\n"):
+                    file.write("\n")  # it was interrupted just before, or somebody edited it
                 for erasure in erasures:
                     if erasure.person not in known:
                         known.add(erasure.person)

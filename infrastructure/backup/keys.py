@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from infrastructure.backup.errors import Refused
@@ -11,17 +12,29 @@ from infrastructure.backup.folder import check, stored, sync_folder, write_anew
 from infrastructure.backup.manifest import StoredFile
 
 
-def copy(secrets: Path, target: Path) -> StoredFile:
-    """Pack the files of the folder `secrets` into `target` (tar, mode 0600); its `path` is the file's bare name.
+@dataclass(frozen=True)
+class Packing:
+    """What is packed: the files of a folder, but for those that are made anew from others, and where to."""
+
+    folder: Path
+    file: Path
+    derived: frozenset[str] = frozenset()
+
+
+def copy(packing: Packing) -> StoredFile:
+    """Write the file (tar, mode 0600); the `path` of what is returned is its bare name.
 
     Raises:
-        Refused: `target` exists, or there is nothing to copy.
+        Refused: the file exists, or there is nothing to copy.
     """
+    target = packing.file
     if target.exists():
         raise Refused(f"{target} exists already", "Name a file that does not exist: no backup replaces another")
-    files = _files(secrets)
+    files = {name: path for name, path in _files(packing.folder).items() if name not in packing.derived}
     if not files:
-        raise Refused(f"{secrets} holds no keys", "Name the folder of keys in BACKUP_SECRETS, or back up without KEYS")
+        raise Refused(
+            f"{packing.folder} holds no keys", "Name the folder of keys in BACKUP_SECRETS, or back up without KEYS"
+        )
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:

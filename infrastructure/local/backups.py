@@ -26,6 +26,9 @@ from infrastructure.local.servers.mongod import initialise, mongod_command, root
 from infrastructure.local.servers.nats import is_healthy, nats_command
 from shared.clock import SystemClock
 
+DERIVED = frozenset({"nats.conf", "authentik-seed.json", "stalwart-seed.json", "ocis-seed.json", "s3.json"})
+"""What `lifecycle.configure` writes anew at each start, with the ports of the place."""
+
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -44,7 +47,11 @@ def back_up(place: Place, target: Path | None, key_file: Path | None) -> str:
     try:
         manifest = asyncio.run(
             write_backup(
-                deployment_of(place, credentials), folder, place.erasures, SystemClock(), (place.secrets, packed)
+                deployment_of(place, credentials),
+                folder,
+                place.erasures,
+                SystemClock(),
+                keys.Packing(place.secrets, packed, DERIVED),
             )
         )
     except Refused as refused:

@@ -23,7 +23,7 @@ from tests.end_to_end.test_erasure import (
     told_by_the_provider,
 )
 from tests.end_to_end.test_kills import SERVICES
-from tests.support.fleet import Fleet, command, start_fleet
+from tests.support.fleet import Fleet, command, persistently, start_fleet
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 
@@ -42,7 +42,8 @@ async def write(fleet: Fleet, acknowledged: list[str], done: asyncio.Event) -> N
     async with fleet.client("staff@nordic.example", "portal") as staff:
         while not done.is_set():
             slug = f"t-{secrets.token_hex(6)}"
-            answer = await staff.post("/api/tenants", json={"slug": slug, "name": slug, "plan": "business", "seats": 3})
+            body = {"slug": slug, "name": slug, "plan": "business", "seats": 3}
+            answer = await persistently(staff, "POST", "/api/tenants", json=body, headers={"idempotency-key": slug})
             assert answer.status_code == 201, answer.text
             acknowledged.append(slug)
 
