@@ -149,6 +149,7 @@ async def small(stand: Stand, folder: Path) -> Path:
         for service, database in stand.databases.items():
             root[database]["things"].insert_many([{"_id": number, "of": service} for number in range(3)])
             root[database]["things"].create_index("of")
+        root[stand.databases["audit"]]["erasures"].insert_one({"_id": "p1", "at": CLOCK.now()})
     async with stand.administrator() as admin:
         await admin.jetstream().publish(f"{stand.prefix}.events.tenant.happened.v1", b"{}")
     await back_up(stand.deployment(), folder / "one", folder / "erasures.jsonl", CLOCK)
@@ -170,7 +171,7 @@ async def refused(stand: Stand, source: Path, **more: Any) -> str:
 
 async def test_one_altered_byte_anywhere_is_refused_before_anything_is_written(stand: Stand, small: Path) -> None:
     files = files_of(small)
-    assert len(files) == 3 * 2 + 2 + 2
+    assert len(files) == 4 * 2 + 2 + 2
     for path in files:
         kept = path.read_bytes()
         path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]) if path.suffix != ".sha256" else b"0" * 64)
@@ -188,11 +189,14 @@ async def test_half_a_backup_and_a_list_of_the_erased_that_is_missing_or_shorter
     stand: Stand, small: Path
 ) -> None:
     erased = small.parent / "erasures.jsonl"
+    kept = erased.read_text()
     erased.unlink()
     assert f"The list of the erased, {erased}, is missing" in await refused(stand, small)
     erased.write_text('{"person": "p"}\n')
     assert "line 1 names no erasure" in await refused(stand, small)
     erased.write_text("")
+    assert "names 0 people, and named 1 when the backup was made" in await refused(stand, small)
+    erased.write_text(kept)
     half = small.with_name("half")
     shutil.copytree(small, half)
     (half / "manifest.json.sha256").unlink()

@@ -28,6 +28,7 @@ from tests.support.fleet import Fleet, command, persistently, start_fleet
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 
 WRITERS = 4
+SETTLED_SECONDS = 180.0
 
 
 async def run(fleet: Fleet, *words: str, expect: int = 0) -> str:
@@ -92,11 +93,11 @@ async def story(fleet: Fleet) -> None:
         await person.sign_in(email, password)
         await live_a_little(person, slug, email)
         await told_by_the_provider(operator, "login", actorEmail=email)
-        await settled(fleet)
+        await settled(fleet, SETTLED_SECONDS)
         acknowledged = await back_up_under_load(fleet, folder)
         gone = await operator.post(f"/api/users/{them}/erase")
         assert gone.status_code == 200, gone.text
-        await settled(fleet)
+        await settled(fleet, SETTLED_SECONDS)
         witnessed = (await operator.post("/api/audit/checkpoint")).json()
     await run(fleet, "erasures")
     assert "The fleet is running. Run `make down` first" in await run(fleet, "restore", str(folder), expect=2)
@@ -109,7 +110,7 @@ async def story(fleet: Fleet) -> None:
     assert "Restored. 1 people are erased, in every service" in said
     await run(fleet, "up")
     async with fleet.client("operator@dezky.local", "operator") as operator, Visitor(fleet, address) as person:
-        await settled(fleet)
+        await settled(fleet, SETTLED_SECONDS)
         assert await known_to(operator, acknowledged) == acknowledged
         once(fleet)
         left = {needle: await Remains(fleet, operator).places_of([needle]) - {f"stream {STREAM}"} for needle in needles}
