@@ -40,8 +40,9 @@ async def back_up(
 
 
 def _require_apart(target: Path, erased: Path, packing: keys.Packing | None) -> None:
-    for what, path in (("The list of the erased", erased), ("The file of keys", packing and packing.file)):
-        if path is not None and path.resolve().is_relative_to(target.resolve()):
+    places = {"The list of the erased": erased} | ({"The file of keys": packing.file} if packing is not None else {})
+    for what, path in places.items():
+        if path.resolve().is_relative_to(target.resolve()):
             raise Refused(f"{what} would lie inside the backup, {target}", "Name another place for it")
 
 

@@ -58,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _back_up(asked: argparse.Namespace) -> int:
     settings = load(BackupSettings)
-    secrets = None if asked.keys is None else (_secrets(settings), asked.keys)
+    packing = None if asked.keys is None else keys.Packing(_secrets(settings), asked.keys)
     print(
-        made_known(asyncio.run(back_up(settings.deployment, asked.folder, settings.erasures, SystemClock(), secrets)))
+        made_known(asyncio.run(back_up(settings.deployment, asked.folder, settings.erasures, SystemClock(), packing)))
     )
     return OK
 
