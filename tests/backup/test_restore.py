@@ -77,7 +77,7 @@ async def backed_up_under_load(stand: Stand, calls: Callings, target: Path, eras
 
 
 async def whole(stand: Stand, calls: Callings, acknowledged: set[str]) -> None:
-    """Whoever was acknowledged is there; the stream holds each event and no other, the log each once; the chain holds."""
+    """All acknowledged people are there, each event is in the stream and no other, and once in the log; it verifies."""
     await stand.settled()
     with stand.root() as root:
         people = {row["_id"] for row in root[stand.databases["tenant"]]["people"].find({}, {"_id": 1})}
