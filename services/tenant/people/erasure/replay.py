@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from services.tenant.people.erasure.erasures import Erasures
+from services.tenant.people.erasure.report.repository import ErasureBook
 from services.tenant.people.erasure.repository import RefusedIdentities, Traces
 from services.tenant.people.records import Records
 from services.tenant.people.repository import PeopleRepository
@@ -54,5 +55,7 @@ def replay_of(mongo: Mongo, clock: Clock) -> Replay:
     tasks = TaskRepository(mongo, clock)
     # Nobody is invited here, so it does not matter for how long.
     records = Records(people, tasks, mongo.transactions, outbox, clock, usage, timedelta(0))
-    erasures = Erasures(records, Traces(mongo), RefusedIdentities(mongo), TenantRepository(mongo), None)
+    erasures = Erasures(
+        records, Traces(mongo), RefusedIdentities(mongo), TenantRepository(mongo), None, ErasureBook(mongo)
+    )
     return Replay(records, erasures)
