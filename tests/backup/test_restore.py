@@ -109,7 +109,12 @@ async def test_what_was_acknowledged_before_a_backup_is_there_after_it_and_who_w
 
     restored = await restore(stand.deployment(), target, erased, CLOCK)
     assert (restored.people, restored.from_the_start) == (1, [])
-    assert stand.collections_with(NEEDLES) == set()  # before anybody serves
+    # Before anybody serves:
+    assert stand.collections_with(NEEDLES) == set()
+    with stand.root() as root:
+        key = root[stand.databases["audit"]]["person_keys"].find_one({"_id": f"person:{gone}"})
+    assert key is not None
+    assert "wrapped" not in key
     assert f"KV_{stand.prefix}-gateway-sessions" not in await stand.streams()
     await consumers_are_where_they_were(stand, target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.end_to_end.test_erasure import (
 )
 from tests.end_to_end.test_kills import SERVICES
 from tests.support.fleet import Fleet, command, persistently, start_fleet
+from tests.torture.kept import keep
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 
@@ -48,8 +50,8 @@ async def write(fleet: Fleet, acknowledged: list[str], done: asyncio.Event) -> N
             acknowledged.append(slug)
 
 
-async def back_up_under_load(fleet: Fleet, folder: Path) -> list[str]:
-    """Back up while partners create tenants; return those that were acknowledged before it began."""
+async def back_up_under_load(fleet: Fleet, folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """Back up while partners create tenants; return those that were acknowledged before it began, and figures."""
     acknowledged: list[str] = []
     done = asyncio.Event()
     writers = [asyncio.create_task(write(fleet, acknowledged, done)) for _ in range(WRITERS)]
@@ -57,11 +59,13 @@ async def back_up_under_load(fleet: Fleet, folder: Path) -> list[str]:
         await asyncio.sleep(0.1)
         assert not [task for task in writers if task.done()]
     before = list(acknowledged)
-    await run(fleet, "backup", "--to", str(folder))
+    began = time.monotonic()
+    said = await run(fleet, "backup", "--to", str(folder))
+    seconds = time.monotonic() - began
     done.set()
     await asyncio.gather(*writers)
     assert len(acknowledged) > len(before)
-    return before
+    return before, {"backup": said.splitlines()[0], "backup_seconds": round(seconds, 1)}
 
 
 async def known_to(client: httpx.AsyncClient, slugs: list[str]) -> list[str]:
@@ -95,7 +99,7 @@ async def story(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         await live_a_little(person, slug, email)
         await told_by_the_provider(operator, "login", actorEmail=email)
         await settled(fleet, SETTLED_SECONDS)
-        acknowledged = await back_up_under_load(fleet, folder)
+        acknowledged, figures = await back_up_under_load(fleet, folder)
         gone = await operator.post(f"/api/users/{them}/erase")
         assert gone.status_code == 200, gone.text
         await settled(fleet, SETTLED_SECONDS)
@@ -107,7 +111,9 @@ async def story(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     for lost in (fleet.place.state / "mongod", fleet.place.state / "nats", fleet.place.secrets):
         shutil.rmtree(lost)
 
+    began = time.monotonic()
     said = await run(fleet, "restore", str(folder))
+    figures["restore_seconds"] = round(time.monotonic() - began, 1)
     assert "Restored. 1 people are erased, in every service" in said
     await run(fleet, "up")
     async with fleet.client("operator@dezky.local", "operator") as operator:
@@ -131,6 +137,8 @@ async def story(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         assert left == {needle: set() for needle in needles}, left
         verified = (await operator.get("/api/audit/verify")).json()
         assert (verified["ok"], verified.get("break")) == (True, None)
+    result = {"acknowledged_before": len(acknowledged), "lost": 0, "erased_found": 0, "entries": verified["headSeq"]}
+    print(keep("backup", figures | result))
 
 
 def once(fleet: Fleet) -> None:
