@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from pymongo import MongoClient
 
 from infrastructure.backup.deployment import Deployment
+from infrastructure.bootstrap.streams import ensure
 from infrastructure.local.servers.nats import NatsServer
 from services.audit.main import build as build_audit
 from services.audit.settings import AuditSettings
@@ -22,7 +23,6 @@ from services.flags.main import build as build_flags
 from services.flags.settings import FlagsSettings
 from services.tenant.main import build as build_tenant
 from services.tenant.settings import TenantSettings
-from shared import topology
 from shared.auth import Person
 from shared.testing import Callers, operator, seed_text
 from shared.topology import Topology
@@ -144,7 +144,7 @@ class Stand:
     async def bootstrap(self) -> None:
         """What the runner and the bootstrap job do for NATS: make what is missing."""
         async with self.administrator() as admin:
-            await topology.ensure(admin, self.topology)
+            await ensure(admin, self.topology)
 
     async def _streams(self, admin: Client) -> list[str]:
         found = await admin.jetstream().streams_info()
