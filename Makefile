@@ -12,6 +12,9 @@ SERVICE ?=
 PROJECTION ?=
 DOMAIN ?=
 EMAIL ?=
+TO ?=
+FROM ?=
+KEYS ?=
 
 export DEZKY_HOME
 export DEZKY_PORT_BASE
@@ -19,7 +22,7 @@ export DEZKY_PORT_BASE
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status demo token logs rebuild compare test test-unit check fix bench torture lock sbom deployment-env clean venv
+.PHONY: help run up down status demo token logs rebuild compare backup restore erasures test test-unit check fix bench torture lock sbom deployment-env clean venv
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +53,15 @@ rebuild: venv ## Build projections anew, live: make rebuild SERVICE=partner [PRO
 
 compare: venv ## Compare projections with their owners: make compare SERVICE=partner [PROJECTION=customers]
 	@$(RUN) -m infrastructure.local compare "$(SERVICE)" $(PROJECTION)
+
+backup: venv ## Back up the running fleet: make backup [TO=folder] [KEYS=file]; see docs/backup.md
+	@$(RUN) -m infrastructure.local backup $(if $(TO),--to "$(TO)") $(if $(KEYS),--keys "$(KEYS)")
+
+restore: venv ## Restore into a fleet without databases: make restore FROM=folder [KEYS=file]
+	@$(RUN) -m infrastructure.local restore "$(FROM)" $(if $(KEYS),--keys "$(KEYS)")
+
+erasures: venv ## Bring the list of the erased, kept outside of backups, up to date
+	@$(RUN) -m infrastructure.local erasures
 
 test: venv ## Run all tests
 	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder

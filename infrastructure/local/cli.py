@@ -1,4 +1,4 @@
-"""The commands: `python -m infrastructure.local up|down|run|status|token|logs|rebuild|compare|clean`.
+"""The commands: `python -m infrastructure.local up|down|run|status|token|logs|rebuild|compare|backup|restore|clean`.
 
 Exit codes: 0 done, 1 it did not work or not everything is ready, 2 something on this machine is in the way.
 """
@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from infrastructure.local import lifecycle, supervisor
 from infrastructure.local.errors import Obstacle, StartFailed
@@ -64,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(verb=verb)
         command.add_argument("service", help="e.g. partner")
         command.add_argument("projection", nargs="?", help="default: all of the service")
+    saved = add("backup", backup, "write a backup of the running fleet, and its keys apart from it")
+    saved.add_argument("--to", type=Path, metavar="FOLDER", help="must not exist (default: a new one, by the time)")
+    saved.add_argument("--keys", type=Path, metavar="FILE", help="where the keys go (default: beside the backups)")
+    restored = add("restore", restore, "restore a backup; MongoDB and NATS must have no data")
+    restored.add_argument("folder", help="the backup")
+    restored.add_argument("--keys", type=Path, metavar="FILE", help="where the keys are (default: as backup puts them)")
+    add("erasures", erasures, "bring the list of the erased, which is outside of every backup, up to date")
     add("clean", clean, "end the fleet and delete its state, logs and secrets")
     add("supervise", supervise, "own the processes (started by `up`)")
     return parser
@@ -143,6 +151,32 @@ def projections(place: Place, arguments: argparse.Namespace) -> int:
     from infrastructure.local.projections import run as run_beside  # noqa: PLC0415
 
     return run_beside(place, arguments.verb, arguments.service, arguments.projection)
+
+
+def backup(place: Place, arguments: argparse.Namespace) -> int:
+    """Backs up the running fleet."""
+    from infrastructure.local import backups  # noqa: PLC0415
+
+    print(backups.back_up(place, arguments.to, arguments.keys))
+    return OK
+
+
+def restore(place: Place, arguments: argparse.Namespace) -> int:
+    """Restores a backup."""
+    from infrastructure.local import backups  # noqa: PLC0415
+
+    if not arguments.folder:
+        raise Obstacle("No backup is named", "Write `make restore FROM=` with the folder of one")
+    print(backups.restore(place, Path(arguments.folder), arguments.keys))
+    return OK
+
+
+def erasures(place: Place, _arguments: argparse.Namespace) -> int:
+    """Writes the list of the erased."""
+    from infrastructure.local import backups  # noqa: PLC0415
+
+    print(backups.write_erasures(place))
+    return OK
 
 
 def clean(place: Place, _arguments: argparse.Namespace) -> int:

@@ -79,6 +79,8 @@ def up(place: Place, show: Show) -> bool:
 
 
 def _start(place: Place) -> "subprocess.Popen[bytes]":
+    if place.unfinished_restore.exists():
+        raise Obstacle("A restore was interrupted: the databases are not whole", "Run `make restore FROM=…` again")
     down(place)  # children of a supervisor that was killed
     binaries.mongod_binary()
     binaries.nats_binary()

@@ -47,6 +47,21 @@ class Place:
         """One log per process."""
         return self.home / "logs"
 
+    @property
+    def backups(self) -> Path:
+        """Where backups go unless somebody says otherwise; `make clean` leaves it."""
+        return self.home / "backups"
+
+    @property
+    def erasures(self) -> Path:
+        """The list of the erased, outside of every backup; it only grows, and `make clean` leaves it."""
+        return self.home / "erasures.jsonl"
+
+    @property
+    def unfinished_restore(self) -> Path:
+        """There while the databases are being restored, or when that was killed."""
+        return self.state / "restore.unfinished"
+
     def log(self, name: str) -> Path:
         """The log of one process."""
         return self.logs / f"{name}.log"

@@ -219,6 +219,7 @@ def _audit(place: Place, credentials: Credentials) -> dict[str, str]:
         "AUDIT_COLD_SECRET_KEY": credentials.suite["s3-secret"],
         "AUDIT_COLD_SSE": "true",
         "AUDIT_COLD_RETENTION_DAYS": "1",
+        "AUDIT_WITNESS_BUCKET": seeds.witness_bucket(),
         "AUDIT_ARCHIVE_ENABLED": "true",
         "AUDIT_ARCHIVER_MONGO_URI": mongo_uri(place, credentials, "audit_archiver", "audit"),
     }

@@ -10,7 +10,7 @@ from infrastructure.local.credentials import Credentials
 from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import Place
 from infrastructure.local.processes import MONGOD_OFFSET, NATS_MONITOR_OFFSET, NATS_USERS, Process, nats_url
-from infrastructure.local.seeds import ARCHIVE_BUCKET, S3_OFFSET, WITNESS_BUCKET
+from infrastructure.local.seeds import ARCHIVE_BUCKET, S3_OFFSET, witness_bucket
 from infrastructure.local.servers.nats import NatsUser
 from infrastructure.local.webhooks import prepare_stalwart
 
@@ -95,7 +95,7 @@ async def prepare_s3(place: Place, credentials: Credentials) -> None:
         with contextlib.suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
             await s3.create_bucket(Bucket="dezky-readiness")
         await s3.put_object(Bucket="dezky-readiness", Key="probe", Body=b"ready")
-        async for _ in object_store.settle(s3, (ARCHIVE_BUCKET, WITNESS_BUCKET), _PREPARE_SECONDS):
+        async for _ in object_store.settle(s3, (ARCHIVE_BUCKET, witness_bucket()), _PREPARE_SECONDS):
             continue
 
 

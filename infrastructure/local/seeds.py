@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infrastructure.local.credentials import Credentials
+from infrastructure.local.errors import Obstacle
 from infrastructure.local.place import Place
 from infrastructure.local.private_files import write_private_json
 
@@ -22,6 +26,20 @@ GATEWAY_OFFSET = 0
 OPERATOR = "platform operator"
 ARCHIVE_BUCKET = "dezky-audit"
 WITNESS_BUCKET = "dezky-audit-witness"
+
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
+
+
+def witness_bucket(environment: Mapping[str, str] = os.environ) -> str:
+    """The bucket of the log's witness: another one than always after a restore (docs/backup.md). Raises Obstacle."""
+    name = environment.get("DEZKY_WITNESS_BUCKET") or WITNESS_BUCKET
+    if not _BUCKET.fullmatch(name):
+        raise Obstacle(
+            f"DEZKY_WITNESS_BUCKET is {name!r}",
+            "Set it to 3 to 63 small letters, digits and hyphens, or leave it out",
+        )
+    return name
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ async def live_a_little(person: Visitor, slug: str, email: str) -> None:
     assert listed.status_code == 200, listed.text
 
 
-async def settled(fleet: Fleet) -> None:
+async def settled(fleet: Fleet, seconds: float = 15.0) -> None:
     """Wait until all that was done is told, and all that was told is handled."""
     with fleet.root() as root:
         kept = [root[name]["outbox"] for name in root.list_database_names() if name not in {"admin", "local", "config"}]
@@ -126,7 +126,7 @@ async def settled(fleet: Fleet) -> None:
                 told = not any(outbox.count_documents({"pending": True}) for outbox in kept)
                 return told and await caught_up(admin)
 
-            await eventually(quiet, what="everything is told and handled")
+            await eventually(quiet, seconds=seconds, what="everything is told and handled")
 
 
 async def scrubbed(admin: Client, needles: list[bytes], count: int) -> None:

@@ -12,6 +12,7 @@ from infrastructure.docs.openapi import document
 from infrastructure.local.demo.deletion import verified
 from infrastructure.local.errors import Obstacle
 from infrastructure.local.processes import grace_days
+from infrastructure.local.seeds import witness_bucket
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +49,14 @@ def test_a_certificate_that_was_changed_says_nothing(shown: Any) -> None:
 )
 def test_this_machine_keeps_deleted_tenants_for_seconds(given: dict[str, str], days: float) -> None:
     assert float(grace_days(given)) == pytest.approx(days, abs=1e-8)
+
+
+@pytest.mark.parametrize("text", ["Audit", "a", "under_score", "-a-"])
+def test_a_witness_that_no_bucket_can_be_is_refused(text: str) -> None:
+    assert witness_bucket({}) == "dezky-audit-witness"
+    assert witness_bucket({"DEZKY_WITNESS_BUCKET": "another-2"}) == "another-2"
+    with pytest.raises(Obstacle, match="DEZKY_WITNESS_BUCKET is"):
+        witness_bucket({"DEZKY_WITNESS_BUCKET": text})
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "soon", "٣"])
