@@ -1,5 +1,5 @@
 """``python -m gateway``"""
 
-from gateway.main import main
+from shared.start import start
 
-main()
+start("gateway.main")

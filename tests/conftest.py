@@ -1,5 +1,6 @@
 """Fixtures of all suites: real servers from the wheels, and one whole fleet for whoever asks for it."""
 
+import gc
 import os
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "nats_prefix",
     "nats_server",
     "nats_topology",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_xdist_make_scheduler",
@@ -38,12 +40,20 @@ __all__ = [
 
 def pytest_configure() -> None:
     """Trust nobody on TLS: no test speaks it, and to load the machine's roots takes every HTTP client 20 ms or more."""
+    gc.disable()  # until everything is collected: nothing of that is garbage
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = os.devnull
     excuse_the_driver()
     # What a property costs is not what it says: one full collection in a worker takes longer than 200 ms.
     settings.register_profile("dezky", deadline=None)
     settings.load_profile("dezky")
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests out of every full collection, which would walk them all."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,15 +1,5 @@
 """`python -m services.audit`: the service alone, from environment variables."""
 
-from services.audit.main import build
-from services.audit.settings import AuditSettings
-from shared.app import serve
-from shared.settings import load
+from shared.start import start
 
-
-def main() -> None:
-    settings = load(AuditSettings)
-    serve(build(settings), settings, "audit")
-
-
-if __name__ == "__main__":
-    main()
+start("services.audit.main")

@@ -46,10 +46,12 @@ from services.audit.verifications.repository import VerificationRepository
 from services.audit.verifications.routes import router as verification_routes
 from services.audit.verifications.service import VerificationService
 from services.audit.verifications.worker import Desk, VerificationWorker
-from shared.app import Platform, create_app
+from shared.app import Platform, create_app, serve
 from shared.forgetting import AnsweredForgetting
 from shared.measuring import Measure
+from shared.settings import load
 
+NAME = "audit"
 CHAIN_LEASE = "audit-chain"
 CHECKPOINT_LEASE = "audit-checkpoint"
 VERIFICATION_LEASE = "audit-verification"
@@ -142,7 +144,7 @@ def _verifications(platform: Platform, signed: Signed) -> tuple[VerificationServ
 
 def build(settings: AuditSettings) -> FastAPI:
     """The application with its workers, ready to be served."""
-    platform = Platform.build("audit", settings)
+    platform = Platform.build(NAME, settings)
     stores = stores_of(settings)
     deps = wire(platform, settings, stores)
     return create_app(
@@ -159,3 +161,9 @@ def build(settings: AuditSettings) -> FastAPI:
         public=(PUBLIC,),
         measures=deps.measures,
     )
+
+
+def main() -> None:
+    """Run from environment variables."""
+    settings = load(AuditSettings)
+    serve(build(settings), settings, NAME)

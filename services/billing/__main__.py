@@ -1,5 +1,5 @@
 """``python -m services.billing``"""
 
-from services.billing.main import main
+from shared.start import start
 
-main()
+start("services.billing.main")

@@ -1,5 +1,5 @@
 """``python -m services.flags``"""
 
-from services.flags.main import main
+from shared.start import start
 
-main()
+start("services.flags.main")

@@ -1,5 +1,5 @@
 """``python -m services.health``"""
 
-from services.health.main import main
+from shared.start import start
 
-main()
+start("services.health.main")

@@ -1,5 +1,5 @@
 """``python -m services.partner``"""
 
-from services.partner.main import main
+from shared.start import start
 
-main()
+start("services.partner.main")

@@ -1,5 +1,5 @@
 """``python -m services.tenant``"""
 
-from services.tenant.main import main
+from shared.start import start
 
-main()
+start("services.tenant.main")
