@@ -104,7 +104,7 @@ def _authentik(suite: Suite, tenants: list[Expected], people: People) -> Iterato
     found = [user["username"] for user in users.values() if user["username"].startswith("dezky-probe-")]
     yield from _same("probes", found, map(_probe, living))
     tokens = [token["identifier"] for token in _pages(suite, "/core/tokens/")]
-    yield from _same("tokens", (t for t in tokens if t.startswith("dezky-probe-")), map(_probe, living))
+    yield from _same("tokens", (t for t in tokens if "dezky-probe-" in t), map(_password, living))
     for user in users.values():
         if user["username"] in people.placed and user["is_active"] != (user["username"] in people.enabled):
             yield f"account {user['username']}: is_active is {user['is_active']}"
@@ -112,6 +112,11 @@ def _authentik(suite: Suite, tenants: list[Expected], people: People) -> Iterato
 
 def _probe(tenant: Expected) -> str:
     return f"dezky-probe-{tenant.slug}"
+
+
+def _password(tenant: Expected) -> str:
+    """As Authentik names the app password that it makes with a service account."""
+    return f"service-account-{_probe(tenant)}-password"
 
 
 def _pages(suite: Suite, path: str, **query: Any) -> Rows:
