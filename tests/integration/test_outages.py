@@ -206,7 +206,7 @@ async def test_an_outage_of_the_database_counts_nothing_against_an_event_and_bur
     async def handed_back() -> bool:
         return len(audit.answers) >= 3
 
-    await eventually(handed_back, seconds=20)
+    await eventually(handed_back, seconds=45)
     assert all(answer.startswith(b"-NAK") for answer in audit.answers)
     assert not consumer.done()
     own_mongod.start()
@@ -214,7 +214,7 @@ async def test_an_outage_of_the_database_counts_nothing_against_an_event_and_bur
     async def done() -> bool:
         return await effects_of(own_mongo) == [0, 1, 2] and await own_streams.unacknowledged() == 0
 
-    await eventually(done, seconds=20)
+    await eventually(done, seconds=45)
     assert await own_mongo.db["consumer_failures"].count_documents({}) == 0
     assert await own_streams.dead() == []
     await end_tasks([consumer])
@@ -276,7 +276,7 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/livez")).status_code == 200
         own_mongod.start()
-        await eventually(ready, seconds=20)
+        await eventually(ready, seconds=45)
 
         async def created() -> bool:
             return (await create("after")).status_code in {201, 409}
@@ -286,5 +286,5 @@ async def test_while_mongodb_is_away_a_service_says_so_and_recovers_without_a_re
         async def published() -> bool:
             return [e["subject"] for e in await own_streams.events()] == ["tenants/before", "tenants/after"]
 
-        await eventually(published, seconds=20)
+        await eventually(published, seconds=45)
         assert await own_mongo.db["tenants"].count_documents({"slug": "during"}) == 0

@@ -236,9 +236,9 @@ async def test_run_follows_the_logs_and_ends_the_fleet_on_ctrl_c(place: Place) -
     async def follows() -> bool:
         return "A token: " in (place.home / "output").read_text()
 
-    await eventually(follows, seconds=60)
+    await eventually(follows, seconds=120)
     identities = seen(place).identities.values()
     running.send_signal(signal.SIGINT)
-    assert running.wait(60) == 0
+    assert running.wait(120) == 0
     assert not any(identity.alive() for identity in identities)
     assert taken_ports(place) == []
