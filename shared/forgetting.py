@@ -62,8 +62,9 @@ class Forgetting:
         async for row in self._events.find(query, {"type": 1, "envelope.data": 1}, session=tx):
             data = row["envelope"]["data"]
             if forget_in_event(row["type"], data, person):
-                await self._events.update_one({"_id": row["_id"]}, {"$set": {"envelope.data": data}}, session=tx)
-                blanked += 1
+                change = {"$set": {"envelope.data": data}}
+                # Of two who look at once both find it, and one changes it.
+                blanked += (await self._events.update_one({"_id": row["_id"]}, change, session=tx)).modified_count
         return blanked
 
     async def forget_in_answers(self, people: Collection[str], tx: Transaction | None = None) -> Counter[str]:
@@ -74,8 +75,8 @@ class Forgetting:
             if found is not None:
                 person, body = found
                 change = {"$set": {"answer.body": body}}
-                await self._answers.update_one({"_id": row["_id"]}, change, session=tx)
-                blanked[person] += 1
+                done = await self._answers.update_one({"_id": row["_id"]}, change, session=tx)
+                blanked[person] += done.modified_count
         return blanked
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -41,6 +42,8 @@ __all__ = [
 def pytest_configure() -> None:
     """Trust nobody on TLS: no test speaks it, and to load the machine's roots takes every HTTP client 20 ms or more."""
     gc.disable()  # until everything is collected: nothing of that is garbage
+    # Who starts in the background of a shell ignores it, and so would every process that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = os.devnull
     excuse_the_driver()

@@ -17,7 +17,7 @@ from shared.contracts import Actor, CloudEvent
 from shared.contracts.envelope import PersonResource, personal_paths
 from shared.contracts.forgetting import BY_SERVICE
 from shared.contracts.user import UserErased, UserInviteResent
-from shared.forgetting import AnsweredForgetting, hearing_erasures
+from shared.forgetting import AnsweredForgetting, Forgetting, hearing_erasures
 from shared.ids import new_id
 from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.inbox import EventConsumer
@@ -117,6 +117,17 @@ async def test_forgetting_and_its_answer_commit_together_or_not_at_all(mongo: Mo
     await mongo.transactions.run(lambda tx: forgetting.handle(event, tx))
     after = await everything(mongo)
     assert (after.count(b"flag.person_forgotten.v1"), SECRETS[0] in after) == (2, False)  # the row and its envelope
+
+
+async def test_of_several_who_look_at_once_each_finding_is_counted_once(mongo: Mongo, nats_topology: Topology) -> None:
+    await seeded(mongo)
+    alone = Forgetting(mongo)
+    names = await mongo.db["outbox"].count_documents({"envelope.data.actor.id": GONE})
+    looks = [(alone.forget_in_events(GONE), alone.forget_in_answers([GONE])) for _ in range(8)]
+    events = await asyncio.gather(*(first for first, _ in looks))
+    answers = await asyncio.gather(*(second for _, second in looks))
+    assert (sum(events), sum(found[GONE] for found in answers)) == (names, 1)
+    assert names > 0
 
 
 async def test_the_events_that_an_erased_person_caused_lose_them_and_keep_everybody_else(
