@@ -1,7 +1,6 @@
 """A key-value bucket of JetStream, as ADR-8 of the NATS project lays it out, read at its leader.
 
-Every write names the revision that it expects, so of two writers who read the same value one succeeds. Reads do not
-use the direct API, which a replica that lags may answer: what was deleted a moment ago must be gone.
+Every write names the revision that it expects, so of two writers who read the same value one succeeds.
 """
 
 from __future__ import annotations
@@ -11,14 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from shared.bus import Bus, BusUnavailable
+from shared.bus import Bus
+from shared.stored import StoredMeanwhile, store_after, stored
 
 DEADLINE_SECONDS = 2.0
-_NO_MESSAGE = 10037
-_WRONG_REVISION = frozenset({10071, 10164})
-_EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
 _OPERATION = "KV-Operation"
 
 
@@ -42,10 +37,10 @@ class Bucket:
     """
 
     def __init__(self, bus: Bus, name: str) -> None:
-        stored = bus.topology.bucket(name)
+        bucket = bus.topology.bucket(name)
         self._bus = bus
-        self._prefix = f"$KV.{stored}."
-        self._read = f"$JS.API.STREAM.MSG.GET.KV_{stored}"
+        self._prefix = f"$KV.{bucket}."
+        self._stream = f"KV_{bucket}"
 
     async def get(self, key: str) -> Entry | None:
         """Return the value of ``key``, or None when it is absent, deleted or too old."""
@@ -92,19 +87,11 @@ class Bucket:
         return Entry(key, base64.b64decode(message.get("data", "")), message["seq"])
 
     async def _message(self, question: dict[str, Any]) -> dict[str, Any] | None:
-        answer = orjson.loads(await self._bus.request(self._read, orjson.dumps(question), timeout=DEADLINE_SECONDS))
-        if (error := answer.get("error")) is None:
-            message: dict[str, Any] = answer["message"]
-            return message
-        if error.get("err_code") == _NO_MESSAGE:
-            return None
-        raise BusUnavailable(f"{self._read}: {error}")
+        return await stored(self._bus, self._stream, question, seconds=DEADLINE_SECONDS)
 
     async def _write(self, key: str, value: bytes, expected: int, headers: dict[str, str] | None = None) -> int:
-        fields = {**(headers or {}), _EXPECTED_REVISION: str(expected)}
-        answer = orjson.loads(await self._bus.request(self._prefix + key, value, fields, timeout=DEADLINE_SECONDS))
-        if (error := answer.get("error")) is None:
-            return int(answer["seq"])
-        if error.get("err_code") in _WRONG_REVISION:
-            raise KeyChanged(key)
-        raise BusUnavailable(f"{self._prefix}: {error}")
+        subject = self._prefix + key
+        try:
+            return await store_after(self._bus, subject, expected, value, headers or {}, seconds=DEADLINE_SECONDS)
+        except StoredMeanwhile as moved:
+            raise KeyChanged(key) from moved

@@ -1,7 +1,6 @@
-"""The stream of dead letters, one message at a time, read at its leader.
+"""The stream of dead letters, one message at a time.
 
-Reads do not use the direct API, which a replica that lags may answer. What is deleted is overwritten on the disk: the
-server does so unless it is told ``no_erase``.
+What is deleted is overwritten on the disk: the server does so unless it is told ``no_erase``.
 """
 
 from __future__ import annotations
@@ -14,15 +13,9 @@ from typing import Any
 import orjson
 
 from shared.bus import Bus, BusUnavailable
+from shared.stored import store_after, stored
 
-_NO_MESSAGE = 10037
-_WRONG_SEQUENCE = frozenset({10071, 10164})
 _ID = "Nats-Msg-Id"
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-
-
-class BuriedMeanwhile(Exception):
-    """Somebody else has stored a dead letter under the same subject; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +66,10 @@ class DeadLetters:
         """Store ``payload`` with the subject and the headers of ``letter``, which stays.
 
         Raises:
-            BuriedMeanwhile: the last letter under the subject is not the one with the number ``newest``.
+            StoredMeanwhile: the last letter under the subject is not the one with the number ``newest``.
         """
         kept = {name: value for name, value in letter.headers.items() if not name.startswith("Nats-")}
-        headers = {**kept, _ID: letter.copy_id, _EXPECTED: str(newest)}
-        answer = orjson.loads(await self._bus.request(letter.subject, payload, headers))
-        error = answer.get("error")
-        if error is not None and error.get("err_code") in _WRONG_SEQUENCE:
-            raise BuriedMeanwhile(letter.subject)
-        if error is not None:
-            raise BusUnavailable(f"{letter.subject}: {error}")
+        await store_after(self._bus, letter.subject, newest, payload, {**kept, _ID: letter.copy_id})
 
     async def remove(self, seq: int) -> None:
         """Delete a letter for good; nothing happens if it is not there."""
@@ -93,8 +80,7 @@ class DeadLetters:
                 raise
 
     async def _letter(self, question: dict[str, Any]) -> Letter | None:
-        answer = await self._ask("MSG.GET", question)
-        if (message := answer.get("message")) is None:
+        if (message := await stored(self._bus, self._stream, question)) is None:
             return None
         headers = _headers(base64.b64decode(message.get("hdrs", "")))
         return Letter(message["seq"], message["subject"], headers, base64.b64decode(message.get("data", "")))
@@ -102,8 +88,7 @@ class DeadLetters:
     async def _ask(self, verb: str, question: dict[str, Any]) -> dict[str, Any]:
         subject = f"$JS.API.STREAM.{verb}.{self._stream}"
         answer: dict[str, Any] = orjson.loads(await self._bus.request(subject, orjson.dumps(question)))
-        error = answer.get("error")
-        if error is not None and error.get("err_code") != _NO_MESSAGE:
+        if (error := answer.get("error")) is not None:
             raise BusUnavailable(f"{subject}: {error}")
         return answer
 

@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from services.health.dead_letters import BuriedMeanwhile, DeadLetters, Letter
+from services.health.dead_letters import DeadLetters, Letter
 from services.health.repository import ErasureRepository
 from shared.bus import BusUnavailable
 from shared.clock import Clock
@@ -27,6 +27,7 @@ from shared.contracts.user import UserErased
 from shared.forgetting import blank, forget_in_event
 from shared.leases import Lease
 from shared.mongo import Transaction
+from shared.stored import StoredMeanwhile
 from shared.topology import EVENT_AGE
 
 log = structlog.get_logger()
@@ -60,7 +61,7 @@ class DeadLetterWalk:
                 await self._lease.hold()
                 try:
                     more = await self.step()
-                except (BusUnavailable, BuriedMeanwhile) as error:
+                except (BusUnavailable, StoredMeanwhile) as error:
                     log.info("dead_letters.walk_interrupted", error=type(error).__name__)
                     more = False
                 if not more:
@@ -72,7 +73,7 @@ class DeadLetterWalk:
         """Look at the next letters; return whether there may be more of them now.
 
         Raises:
-            BusUnavailable, BuriedMeanwhile: then the same letters are looked at again.
+            BusUnavailable, StoredMeanwhile: then the same letters are looked at again.
         """
         people = await self._people.all()
         if not people:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infrastructure.local.servers.nats import NatsServer
-from services.health.dead_letters import BuriedMeanwhile, DeadLetters, Letter
+from services.health.dead_letters import DeadLetters, Letter
 from services.health.forgetting import DeadLetterWalk, without
 from services.health.repository import INDEXES, ErasureRepository
 from shared.bus import Bus, BusUnavailable, Outgoing
@@ -23,6 +23,7 @@ from shared.inbox import INDEXES as INBOX_INDEXES
 from shared.leases import Lease
 from shared.mongo import Mongo
 from shared.outbox import Outbox
+from shared.stored import StoredMeanwhile
 from shared.tasks import end_tasks
 from shared.testing import ManualClock
 from shared.topology import Topology
@@ -279,7 +280,7 @@ async def test_a_replica_that_lost_its_lease_without_knowing_stores_no_second_co
     other = Later(
         DeadLetters(walking.bus), ErasureRepository(walking.mongo), Lease(walking.mongo.db, "l", "t"), walking.clock
     )
-    with pytest.raises(BuriedMeanwhile):
+    with pytest.raises(StoredMeanwhile):
         await walking.walk(Slow(walking.bus, other)).step()
     await walking.walk().step()
     assert sum(GONE.encode() in payload for _, payload, _ in await walking.buried()) == 1
