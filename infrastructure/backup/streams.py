@@ -24,10 +24,10 @@ from infrastructure.backup.deployment import Deployment
 from infrastructure.backup.errors import Refused
 from infrastructure.backup.folder import Draft
 from infrastructure.backup.manifest import StreamCopy
+from infrastructure.bootstrap.streams import answer
 from shared.topology import Topology
 
 EVENTS, DEAD_LETTERS = "events", "dead_letters"
-_ANSWER_SECONDS = 10.0
 _CHUNK_SECONDS = 30.0
 # The server unpacks and reads the whole stream before it answers.
 _RESTORED_SECONDS = 3_600.0
@@ -88,7 +88,7 @@ async def _positions(client: Client, topology: Topology) -> dict[str, int]:
     """Consumer, by its name without prefix → up to where it has acknowledged everything; 0 if it is not there."""
     stream, found = topology.stream_events, {}
     for name, durable in _durables(topology).items():
-        about = await _call(client, f"CONSUMER.INFO.{stream}.{durable}", {})
+        about = await answer(client, f"CONSUMER.INFO.{stream}.{durable}", {})
         code = about.get("error", {}).get("err_code")
         if code not in {None, _NO_CONSUMER}:
             raise _refusal(f"consumer {durable}", about)
@@ -112,7 +112,7 @@ async def _snapshot(client: Client, stream: str, write: Callable[[bytes], None])
             "chunk_size": _CHUNK_BYTES,
             "window_size": _WINDOW_BYTES,
         }
-        about = await _call(client, f"STREAM.SNAPSHOT.{stream}", body)
+        about = await answer(client, f"STREAM.SNAPSHOT.{stream}", body)
         if "error" in about:
             raise _refusal(f"stream {stream}", about)
         while (chunk := await chunks.next_msg(timeout=_CHUNK_SECONDS)).data:
@@ -164,9 +164,9 @@ async def _restore_stream(client: Client, config: Mapping[str, Any], state: Mapp
     subject = about["deliver_subject"]
     with data.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            answer = (await client.request(subject, chunk, timeout=_CHUNK_SECONDS)).data
-            if answer:
-                raise _refusal(what, json.loads(answer))
+            refused = (await client.request(subject, chunk, timeout=_CHUNK_SECONDS)).data
+            if refused:
+                raise _refusal(what, json.loads(refused))
     done = json.loads((await client.request(subject, b"", timeout=_RESTORED_SECONDS)).data)
     if "error" in done:
         raise _refusal(what, done)
@@ -188,7 +188,7 @@ async def _restore_consumers(client: Client, topology: Topology, acknowledged: M
 
 
 async def _info(client: Client, stream: str) -> dict[str, Any] | None:
-    about = await _call(client, f"STREAM.INFO.{stream}", {})
+    about = await answer(client, f"STREAM.INFO.{stream}", {})
     if about.get("error", {}).get("err_code") == _NO_STREAM:
         return None
     if "error" in about:
@@ -197,15 +197,9 @@ async def _info(client: Client, stream: str) -> dict[str, Any] | None:
 
 
 async def _must(client: Client, call: str, body: Mapping[str, Any], what: str) -> dict[str, Any]:
-    about = await _call(client, call, body)
+    about = await answer(client, call, body)
     if "error" in about:
         raise _refusal(what, about)
-    return about
-
-
-async def _call(client: Client, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    reply = await client.request(f"$JS.API.{call}", json.dumps(body).encode(), timeout=_ANSWER_SECONDS)
-    about: dict[str, Any] = json.loads(reply.data)
     return about
 
 

@@ -47,7 +47,7 @@ async def settle(nc: Client, topology: Topology, replicas: int = 1) -> AsyncIter
 
 async def _settle_stream(nc: Client, config: Mapping[str, Any]) -> Outcome:
     name = config["name"]
-    found = await _answer(nc, f"STREAM.INFO.{name}", {})
+    found = await answer(nc, f"STREAM.INFO.{name}", {})
     if (error := found.get("error")) is None:
         if _agrees(config, found["config"]):
             return Outcome.OK
@@ -75,16 +75,17 @@ def _agrees(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 
 async def _ask(nc: Client, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    answer = await _answer(nc, call, body)
-    if error := answer.get("error"):
+    about = await answer(nc, call, body)
+    if error := about.get("error"):
         raise _refusal(call, error)
-    return answer
+    return about
 
 
-async def _answer(nc: Client, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
+async def answer(nc: Client, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What JetStream answers to a call of its API, errors included. Raises nats.errors.Error: nothing, in time."""
     reply = await nc.request(f"$JS.API.{call}", json.dumps(body).encode(), timeout=_ANSWER_SECONDS)
-    answer: dict[str, Any] = json.loads(reply.data)
-    return answer
+    about: dict[str, Any] = json.loads(reply.data)
+    return about
 
 
 def _refusal(call: str, error: Mapping[str, Any]) -> ByHand:
